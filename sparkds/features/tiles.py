@@ -1,0 +1,249 @@
+"""Tiles: one row per entity and local day with the mergeable states of that day's events.
+
+Takes the events as a DataFrame and gives a lazy DataFrame after one exchange (two with deduplication); an entity's
+events of a day are reduced on the side of the map before they move.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sparkds.days import ONE_DAY, start_of_day
+from sparkds.features.aggregations import quoted
+from sparkds.features.states import State, is_float, is_number
+
+if TYPE_CHECKING:
+    from pyspark.sql import Observation
+
+    from sparkds.features.feature_set import FeatureSet
+
+DAY, AT = "__day", "__at"
+MICROSECONDS_A_DAY = 86_400_000_000
+
+
+def tiles_frame(
+    spec: FeatureSet,
+    events: DataFrame,
+    *,
+    first: date | None = None,
+    last: date | None = None,
+    intake: Observation | None = None,
+    copies: Observation | None = None,
+) -> DataFrame:
+    """Tiles of the events.
+
+    Parameters
+    ----------
+    spec : FeatureSet
+    events : DataFrame
+        One row per event.
+    first, last : date, optional
+        Only these local days, both included; `first` also lets the source skip files and row groups.
+    intake : Observation, optional
+        Receives the counts of `intake_counts`.
+    copies : Observation, optional
+        Receives ``n_kept``, the events left after deduplication; only with ``spec.deduplicate``.
+
+    Returns
+    -------
+    DataFrame
+        Columns: the keys, ``day`` (date), one column per state. One row per entity and day with an event.
+
+    Raises
+    ------
+    ColumnError
+        A column is missing or of the wrong type.
+    """
+    types = dict(events.dtypes)
+    spec.check(types)
+    prepared = events
+    if first is not None:
+        prepared = prepared.where(_not_before(spec, types[spec.event_time], first))
+    prepared = prepared.select(*prepared_columns(spec, types))
+    if intake is not None:
+        prepared = prepared.observe(intake, *intake_counts(spec, last))
+    wanted = F.col(DAY).isNotNull()
+    for key in spec.keys:
+        wanted &= F.col(quoted(key)).isNotNull()
+    for bound, too_far in ((first, F.col(DAY) < F.lit(first)), (last, F.col(DAY) > F.lit(last))):
+        if bound is not None:
+            wanted &= ~too_far
+    if spec.first_day is not None:
+        wanted &= F.col(DAY) >= F.lit(spec.first_day)
+    prepared = prepared.where(wanted)
+    if spec.deduplicate is not None:
+        prepared = deduplicated_frame(spec, prepared)
+        if copies is not None:
+            prepared = prepared.observe(copies, F.count(F.lit(1)).alias("n_kept"))
+    return (
+        prepared.groupBy(*(F.col(quoted(key)) for key in spec.keys), F.col(DAY).alias("day"))
+        .agg(*state_columns(spec, types))
+        .select(*(quoted(name) for name in (*spec.keys, "day", *(state.name for state in spec.states))))
+    )
+
+
+def prepared_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
+    """Keys, local day, instant, and one column for each predicate, value and tie that the states read."""
+    columns = [F.col(quoted(key)) for key in spec.keys]
+    columns.append(local_day_column(spec.event_time, types[spec.event_time], spec.time_zone, spec.event_time_zone).alias(DAY))
+    columns.append(instant_column(spec.event_time, types[spec.event_time], spec.event_time_zone).alias(AT))
+    for where, name in _predicates(spec).items():
+        columns.append(F.coalesce(F.expr(where), F.lit(False)).alias(name))
+    for (column, where, sql), name in _values(spec, types).items():
+        value = F.expr(sql.format(value=f"({_finite_sql(column, types[column])})"))
+        columns.append((value if where is None else F.when(F.coalesce(F.expr(where), F.lit(False)), value)).alias(name))
+    columns.extend(F.col(quoted(tie)).alias(name) for tie, name in _ties(spec).items())
+    for column, name in _counted(spec, types).items():
+        columns.append(F.expr(_finite_sql(column, types[column])).isNull().alias(name))
+    if spec.refunds is not None:
+        columns.append(F.coalesce(F.col(quoted(spec.refunds.column)) < 0, F.lit(False)).alias("__refund"))
+    if spec.deduplicate is not None:
+        columns.append(F.col(quoted(spec.deduplicate.event_id)).alias("__event"))
+        columns.append(F.col(quoted(spec.deduplicate.order_by)).alias("__order"))
+    return columns
+
+
+def intake_counts(spec: FeatureSet, last: date | None) -> list[Column]:
+    """What was read and what is left out: counts to be observed on the prepared events."""
+    null_key = F.lit(False)
+    for key in spec.keys:
+        null_key |= F.col(quoted(key)).isNull()
+    day = F.col(DAY)
+    future = day > F.lit(last) if last is not None else F.lit(False)
+    early = day < F.lit(spec.first_day) if spec.first_day is not None else F.lit(False)
+    taken = ~null_key & day.isNotNull() & ~F.coalesce(future, F.lit(False)) & ~F.coalesce(early, F.lit(False))
+    counts = {
+        "n_events": F.lit(True),
+        "n_taken": taken,
+        "n_null_key": null_key,
+        "n_null_time": day.isNull(),
+        "n_future": future,
+        "n_before_first_day": early,
+    }
+    if spec.refunds is not None:
+        counts["n_refunds"] = taken & F.col("__refund")
+    if spec.deduplicate is not None:
+        counts["n_without_event_id"] = taken & F.col("__event").isNull()
+    for i, column in enumerate(sorted({s.column for s in spec.states if s.column})):
+        name = f"__null{i}"
+        counts[f"n_no_value.{column}"] = taken & F.col(name)
+    return [F.count_if(condition).alias(name) for name, condition in counts.items()]
+
+
+def deduplicated_frame(spec: FeatureSet, prepared: DataFrame) -> DataFrame:
+    """One row per event id and local day, the winner by ``spec.deduplicate``; rows without an id stay.
+
+    Ties of the deciding column go by the values of the other columns in turn, so the winner does not depend on the
+    order of the rows. One exchange by (day, event id).
+    """
+    assert spec.deduplicate is not None
+    others = [name for name in prepared.columns if name not in ("__order", "__event", DAY)]
+    winner = F.struct("__order", *(quoted(name) for name in others))
+    alone = F.when(F.col("__event").isNull(), F.monotonically_increasing_id())
+    pick = F.max if spec.deduplicate.keep == "last" else F.min
+    return (
+        prepared.groupBy(DAY, "__event", alone.alias("__alone"))
+        .agg(pick(winner).alias("__winner"))
+        .select(DAY, *(F.col("__winner").getField(name).alias(name) for name in others))
+    )
+
+
+def state_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
+    """Aggregates of one day's events, named as the tile's columns."""
+    predicates, values, ties = _predicates(spec), _values(spec, types), _ties(spec)
+    columns = []
+    for state in spec.states:
+        places = {
+            "day": DAY,
+            "at": AT,
+            "rows": predicates[state.where] if state.where is not None else "true",
+            "tie": ties[state.tie] if state.tie is not None else "cast(null as int)",
+            "value": values[_value_key(state, types)] if state.column is not None else "",
+        }
+        sql = state.sql.format(**places)
+        if state.sql.startswith("try_sum"):
+            message = f"the sum of column {state.column} over one day does not fit in {state.tile_type(types[str(state.column)])}"
+            sql = _raise_when(f"count({places['value']}) > 0 and {sql} is null", message, sql)
+            if state.merge == "add":
+                sql = f"coalesce({sql}, 0)"
+        dtype = state.tile_type(types[state.column] if state.column is not None else "")
+        columns.append(F.expr(f"cast({sql} as {dtype})").alias(state.name))
+    return columns
+
+
+def local_day_column(column: str, dtype: str, zone: str, source_zone: str | None) -> Column:
+    """Local calendar day (date) of an event time, whatever the session's time zone is."""
+    if dtype == "date":
+        return F.col(quoted(column))
+    if dtype == "timestamp_ntz" and zone == source_zone:
+        return F.col(quoted(column)).cast("date")
+    instant = F.timestamp_micros(instant_column(column, dtype, source_zone))
+    local = F.unix_micros(F.from_utc_timestamp(instant, zone))
+    return F.date_from_unix_date(F.floor(local / F.lit(MICROSECONDS_A_DAY)).cast("int"))
+
+
+def instant_column(column: str, dtype: str, source_zone: str | None) -> Column:
+    """Microseconds since 1970-01-01T00:00Z; of a date, of its midnight in UTC."""
+    if dtype == "timestamp":
+        return F.unix_micros(F.col(quoted(column)))
+    if dtype == "date":
+        return F.unix_date(F.col(quoted(column))).cast("bigint") * F.lit(MICROSECONDS_A_DAY)
+    wall = F.expr(f"timestampdiff(MICROSECOND, timestamp_ntz'1970-01-01', {quoted(column)})")
+    return F.unix_micros(F.to_utc_timestamp(F.timestamp_micros(wall), str(source_zone)))
+
+
+def _not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
+    """Predicate on the raw event time that keeps all events from local day `first` on."""
+    time = F.col(quoted(spec.event_time))
+    if dtype == "date":
+        return time >= F.lit(first)
+    if dtype == "timestamp":
+        return time >= F.lit(start_of_day(first, spec.zone))
+    margin = first - ONE_DAY
+    return time >= F.lit(margin).cast("timestamp_ntz")
+
+
+def _finite_sql(column: str, dtype: str) -> str:
+    """SQL of a column with NaN and infinities made null."""
+    name = quoted(column)
+    if not is_float(dtype):
+        return name
+    return f"case when abs({name}) < cast('Infinity' as {dtype}) then {name} end"
+
+
+def _predicates(spec: FeatureSet) -> dict[str, str]:
+    """Name of the prepared column of each predicate."""
+    wheres = dict.fromkeys(s.where for s in spec.states if s.where is not None)
+    return {where: f"__where{i}" for i, where in enumerate(wheres)}
+
+
+def _value_key(state: State, types: dict[str, str]) -> tuple[str, str | None, str]:
+    assert state.column is not None
+    return state.column, state.where, state.prepared(types[state.column])
+
+
+def _values(spec: FeatureSet, types: dict[str, str]) -> dict[tuple[str, str | None, str], str]:
+    """Name of the prepared column of each (column, predicate, derivation)."""
+    wanted = dict.fromkeys(_value_key(s, types) for s in spec.states if s.column is not None)
+    return {key: f"__value{i}" for i, key in enumerate(wanted)}
+
+
+def _ties(spec: FeatureSet) -> dict[str, str]:
+    """Name of the prepared column of each tie."""
+    ties = dict.fromkeys(s.tie for s in spec.states if s.tie is not None)
+    return {tie: f"__tie{i}" for i, tie in enumerate(ties)}
+
+
+def _counted(spec: FeatureSet, types: dict[str, str]) -> dict[str, str]:
+    """Name of the prepared "has no value" column of each aggregated column."""
+    del types
+    return {column: f"__null{i}" for i, column in enumerate(sorted({s.column for s in spec.states if s.column}))}
+
+
+def _raise_when(condition: str, message: str, otherwise: str) -> str:
+    text = message.replace("\\", "\\\\").replace("'", "\\'")
+    return f"if({condition}, raise_error('{text}'), {otherwise})"
