@@ -62,7 +62,7 @@ def tiles_frame(
     spec.check(types)
     prepared = events
     if first is not None:
-        prepared = prepared.where(_not_before(spec, types[spec.event_time], first))
+        prepared = prepared.where(not_before(spec, types[spec.event_time], first))
     prepared = prepared.select(*prepared_columns(spec, types))
     if intake is not None:
         prepared = prepared.observe(intake, *intake_counts(spec, last))
@@ -196,7 +196,7 @@ def instant_column(column: str, dtype: str, source_zone: str | None) -> Column:
     return F.unix_micros(F.to_utc_timestamp(F.timestamp_micros(wall), str(source_zone)))
 
 
-def _not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
+def not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
     """Predicate on the raw event time that keeps all events from local day `first` on."""
     time = F.col(quoted(spec.event_time))
     if dtype == "date":

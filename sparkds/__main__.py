@@ -1,0 +1,5 @@
+"""``python -m sparkds``: the command line."""
+
+from sparkds.cli import entry
+
+entry()

@@ -1,0 +1,119 @@
+"""Demo: the feature pipeline on real transactions, twice, through the real command line, with tables and pictures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sparkds.datasets import cdnow, write_cdnow
+from sparkds.tables import Tables
+
+JOB = "feature_engineering_pipeline"
+FIRST = date(1997, 6, 30)
+LAST = date(1998, 6, 29)
+
+
+def show(output: str) -> int:
+    """Run the job for a year of month-ends plus the last 30 days, then for one more day, and print what it wrote.
+
+    Parameters
+    ----------
+    output : str
+        Directory: ``data/`` the transactions, ``tables/`` the results, ``*.png`` the figures.
+
+    Returns
+    -------
+    int
+        0, or the exit code of the run that failed.
+    """
+    begun = time.monotonic()
+    root = Path(output)
+    data = root / "data"
+    config = root / f"{JOB}.yml"
+    root.mkdir(parents=True, exist_ok=True)
+    config.write_text(files("sparkds.datasets").joinpath("cdnow.yml").read_text(encoding="utf-8"), encoding="utf-8")
+
+    _say(f"CDNOW: {len(cdnow()):,} transactions up to {LAST + timedelta(days=1)} -> {data}/transactions.csv")
+    write_cdnow(data, until=LAST)
+    common = ["--input", str(data), "--output", str(root / "tables"), "--config", str(config)]
+    _say(f"\n1. a year of month-ends and the last 30 days up to {LAST}")
+    code = _run(*common, "--start", str(FIRST), "--end", str(LAST))
+    if code:
+        return code
+    write_cdnow(data)
+    _say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
+    code = _run(*common)
+    if code:
+        return code
+    _show_tables(root)
+    _say(f"\ndone in {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+def _run(*arguments: str) -> int:
+    command = [sys.executable, "-m", "sparkds", JOB, *arguments]
+    _say("   $ sparkds " + " ".join([JOB, *arguments]))
+    begun = time.monotonic()
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    status = json.loads(ended.stdout)
+    if status["status"] != "completed":
+        _say(f"   failed: {status['error']['message']}")
+        return ended.returncode
+    for table in status["tables"]:
+        _say(f"   {table['name']:<24} version {table['version']:>2}   {table['rows']:>9,} rows written")
+    for warning in status["warnings"]:
+        _say(f"   note: {warning}")
+    _say(f"   {len(status['snapshots']['days'])} snapshot days, {time.monotonic() - begun:.1f} s with the start of Spark")
+    return 0
+
+
+def _show_tables(root: Path) -> None:
+    from pyspark.sql import functions as F
+
+    from sparkds import collect, sessions
+    from sparkds.figures import recency_frequency_heatmap, segments_over_time
+
+    spark = sessions.session("sparkds demo")
+    features = Tables(spark, str(root / "tables")).read("features")
+    counts = collect.small_pandas(features.groupBy("as_of", "rfm_segment").agg(F.count(F.lit(1)).alias("n")).orderBy("as_of"))
+    last = counts["as_of"].max()
+    today = features.where(F.col("as_of") == F.lit(last))
+    by_segment = collect.small_pandas(
+        today.groupBy("rfm_segment")
+        .agg(
+            F.count(F.lit(1)).alias("customers"),
+            F.avg("recency_days").alias("recency"),
+            F.avg("frequency").alias("frequency"),
+            F.avg(F.col("monetary").cast("double")).alias("monetary"),
+            F.sum(F.col("amount_sum_90d").cast("double")).alias("sales_90d"),
+        )
+        .orderBy(F.desc("customers"))
+    )
+    _say(f"\nsegments on {last}\n   {'segment':<22}{'customers':>10}{'recency':>10}{'orders':>9}{'mean $':>9}{'90-day $':>11}")
+    for row in by_segment.itertuples():
+        name = row.rfm_segment or "(no purchase)"
+        values = f"{_number(row.recency, 0)} d{_number(row.frequency, 1):>9}{_number(row.monetary, 2):>9}{_number(row.sales_90d, 0):>11}"
+        _say(f"   {name:<22}{row.customers:>10,}{values:>38}")
+    cells = collect.small_pandas(today.groupBy("r_score", "f_score").agg(F.count(F.lit(1)).alias("n")))
+    for name, figure in (
+        ("segments_over_time", segments_over_time(counts)),
+        ("recency_frequency", recency_frequency_heatmap(cells)),
+    ):
+        figure.savefig(root / f"{name}.png")
+        _say(f"   picture: {root / name}.png")
+    spark.stop()
+
+
+def _number(value: Any, digits: int) -> str:
+    return "-" if value is None or value != value else f"{value:,.{digits}f}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Jobs: what the command line, spark-submit and a bundle run, one module a job."""

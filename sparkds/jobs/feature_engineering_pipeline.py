@@ -1,0 +1,523 @@
+"""Feature engineering pipeline: a table of events in, daily tiles and feature snapshots out.
+
+A run tiles the days that are new or have changed, then writes the snapshots that are missing or that those days reach;
+run again, or after it was killed, it ends in the same tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from sparkds import collect
+from sparkds.days import days_between, last_ended, ranges
+from sparkds.errors import ConfigError, DataError, TableError, WindowError
+from sparkds.features.feature_set import FeatureSet
+from sparkds.features.rfm import MEASURES, Edges
+from sparkds.features.schedule import Schedule, Stored, checkpoint_day, days_to_compute
+from sparkds.jobs.status import JobResult, TableResult
+from sparkds.tables import Between, Commit, Tables, TableSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+JOB = "feature_engineering_pipeline"
+HELP = "Rolling RFM and aggregation features from a table of events into Delta tables."
+
+LOG = logging.getLogger("sparkds")
+
+
+class Config(FeatureSet):
+    """Configuration of the job: a feature set, where its events are, and which days are wanted.
+
+    Attributes
+    ----------
+    source : str
+        Table of events in the input location.
+    source_columns : mapping of str to str, optional
+        Columns of a CSV or JSON source with their Spark types, all of them in order; inferred if absent.
+    name : str
+        Feature table in the output location; the tiles are ``<name>_tiles``.
+    lateness_days : int
+        Events may arrive this many days late: as many of the last tiled days are read again when the source has changed.
+        A Delta source with a change feed needs no such bound.
+    snapshots : Schedule
+    refit_rfm_edges : bool
+        Fit the RFM edges again, as a new version that the snapshots written from now on use.
+    """
+
+    source: str = Field(description="table of events in the input location")
+    source_columns: Mapping[str, str] | None = Field(default=None, description="column: type, for CSV and JSON")
+    name: str = Field(default="features", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="feature table")
+    lateness_days: int = Field(default=3, ge=0, description="how many days late an event may arrive")
+    snapshots: Schedule = Field(default=Schedule(), description="which days have a snapshot")
+    refit_rfm_edges: bool = Field(default=False, description="fit the RFM edges again as a new version")
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The declaration of the features alone."""
+        return FeatureSet(**{field: getattr(self, field) for field in FeatureSet.model_fields})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Days that the command line asks for.
+
+    Attributes
+    ----------
+    first : date, optional
+        Start of a backfill.
+    last : date, optional
+        Newest snapshot; the last complete day if absent.
+    allow_incomplete : bool
+    rebuild : bool
+        Compute again what is there already.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    allow_incomplete: bool = False
+    rebuild: bool = False
+
+
+def run(
+    *,
+    config: Config,
+    input: str,
+    output: str,
+    spark: SparkSession,
+    as_of: date | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    allow_incomplete: bool = False,
+    rebuild: bool = False,
+    now: datetime | None = None,
+) -> JobResult:
+    """Bring the feature tables up to a day.
+
+    Parameters
+    ----------
+    config : Config
+    input, output : str
+        Locations: a directory or ``catalog.schema``.
+    spark : SparkSession
+    as_of : date, optional
+        Newest snapshot; the last complete day if absent.
+    start, end : date, optional
+        Range of snapshots of a backfill.
+    allow_incomplete : bool
+        Also days whose data are not complete; their rows have ``complete`` false and are written again later.
+    rebuild : bool
+        Compute the asked days again, tiles and snapshots, whatever is stored.
+    now : datetime, optional
+        Instant that decides which days have ended; the clock's if absent.
+
+    Raises
+    ------
+    ColumnError, ConfigError, DataError, TableError, WindowError
+        Before anything is written.
+    """
+    asked = Asked(start, as_of or end, allow_incomplete, rebuild)
+    return _Run(config, Tables(spark, input), Tables(spark, output), asked, now or datetime.now(UTC)).result()
+
+
+class _Run:
+    """One run: what it found, decided and wrote."""
+
+    def __init__(self, config: Config, source: Tables, output: Tables, asked: Asked, now: datetime) -> None:
+        self.config, self.source, self.output, self.asked = config, source, output, asked
+        self.spec = config.feature_set
+        self.ended = last_ended(now, self.spec.zone)
+        self.warnings: list[str] = []
+        self.intake: dict[str, int] = {}
+        self.written: dict[str, int] = {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the output tables by what they hold."""
+        name = self.config.name
+        return {
+            "tiles": f"{name}_tiles",
+            "snapshots": name,
+            "checkpoints": f"{name}_checkpoints",
+            "edges": f"{name}_rfm_edges",
+        }
+
+    def result(self) -> JobResult:
+        """Do everything and tell."""
+        events = self._events()
+        self._hold_definitions()
+        tiles_commit = self.output.last_commit(self.names["tiles"])
+        last, complete_through = self._last_day(events, tiles_commit)
+        self._tile(events, tiles_commit, last, complete_through)
+        days = self._snapshot(last, complete_through)
+        if self.asked.first is None and len(days) < 32:
+            self._checkpoint(last)
+        tables = [
+            TableResult(name, self.output.version(name), self.written.get(name, 0))
+            for name in self.names.values()
+            if self.output.exists(name)
+        ]
+        sections = {"input": self.intake, "snapshots": {"as_of": last, "days": days}}
+        return JobResult(self.intake.get("n_events", 0), tables, self.warnings, sections)
+
+    def _events(self) -> DataFrame:
+        """Source rows, their columns held against the declaration."""
+        config = self.config
+        declared = None
+        if config.source_columns is not None:
+            declared = ", ".join(f"`{name}` {dtype}" for name, dtype in config.source_columns.items())
+        events = self.source.read(config.source, schema=declared)
+        self.spec.check(dict(events.dtypes), f"table '{config.source}'")
+        self._check_predicates(events)
+        return events
+
+    def _check_predicates(self, events: DataFrame) -> None:
+        from pyspark.errors import AnalysisException, ParseException
+        from pyspark.sql import functions as F
+
+        for where in sorted({state.where for state in self.spec.states if state.where is not None}):
+            try:
+                kind = events.select(F.expr(where).alias("told")).dtypes[0][1]
+            except (AnalysisException, ParseException) as error:
+                raise ConfigError(f"where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
+            if kind != "boolean":
+                raise ConfigError(f"where: {where!r} gives {kind}; a predicate gives true or false")
+
+    def _hold_definitions(self) -> None:
+        """Refuse outputs of another definition before anything is scanned."""
+        for what, wanted in (("tiles", self.spec.tile_hash), ("snapshots", self.spec.definition_hash)):
+            name = self.names[what]
+            found = self.output.definition(name)
+            if found is not None and found != wanted:
+                raise TableError(
+                    f"table '{name}' in {self.output.location} exists with another definition ({found}, now {wanted}); "
+                    "give the features another name, or drop the table"
+                )
+
+    def _last_day(self, events: DataFrame, tiles: Commit | None) -> tuple[date, date]:
+        """Newest asked day, and the last day whose data are complete."""
+        day = _local_day(self.spec, events)
+        known = date.fromisoformat(tiles.metadata["complete_through"]) if tiles is not None else None
+        asked = self.asked.last
+        from_day = min(d for d in (known, asked) if d is not None) if (known or asked) else None
+        newest = collect.largest_day(_from(self.spec, events, from_day), day, until=self.ended)
+        if newest is None and from_day is not None:
+            newest = collect.largest_day(events, day, until=self.ended)
+        if newest is None:
+            raise DataError(
+                f"table '{self.config.source}' in {self.source.location} has no event with a time up to {self.ended}; "
+                "there is nothing to compute"
+            )
+        complete = newest if known is None else max(known, newest)
+        if asked is None:
+            return complete, complete
+        if asked > complete and not self.asked.allow_incomplete:
+            raise WindowError(
+                f"{asked} is later than the last complete day: the latest possible is {complete} "
+                f"(last event on {newest}, last ended day in {self.spec.time_zone} {self.ended}); "
+                "wait for the data, or give --allow-incomplete to compute and mark the rows"
+            )
+        return asked, complete
+
+    def _tile(self, events: DataFrame, stored: Commit | None, last: date, complete_through: date) -> None:
+        """Write the tiles of the days that are new or may have changed."""
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        from sparkds.features.tiles import tiles_frame
+
+        version = self.source.source_version(self.config.source)
+        days = self._days_to_tile(events, stored, last, version)
+        if days is not None and not days:
+            return
+        first, tile_last = (None, last) if days is None else (days[0], max(days[-1], last))
+        intake, copies = Observation("intake"), Observation("copies")
+        tiles = tiles_frame(self.spec, events, first=first, last=tile_last, intake=intake, copies=copies)
+        whole = days is None or days == days_between(days[0], days[-1])
+        if days is not None and not whole:
+            tiles = tiles.where(F.col("day").isin(days))
+        rows = None if days is None else {"day": Between(days[0], days[-1]) if whole else days}
+        commit = self.output.replace(
+            self.names["tiles"],
+            tiles,
+            rows=rows,
+            metadata={
+                "job": JOB,
+                "definition_hash": self.spec.tile_hash,
+                "source": self.config.source,
+                "source_version": version,
+                "through": max(last, _through(stored) or last).isoformat(),
+                "complete_through": complete_through.isoformat(),
+                "replaced": "all" if days is None else [[a.isoformat(), b.isoformat()] for a, b in ranges(days)],
+            },
+            spec=TableSpec(
+                comment=f"Mergeable state of each entity and local day ({self.spec.time_zone}) of {self.config.source}",
+                columns={
+                    "day": f"local calendar day in {self.spec.time_zone}",
+                    **{s.name: (type(s).__doc__ or "").strip().splitlines()[0] for s in self.spec.states},
+                },
+                keys=(*self.spec.keys, "day"),
+                cluster_by=("day",),
+                definition_hash=self.spec.tile_hash,
+            ),
+        )
+        self.written[self.names["tiles"]] = commit.rows or 0
+        self._tell_intake(intake.get, copies.get if self.spec.deduplicate else {})
+
+    def _days_to_tile(self, events: DataFrame, stored: Commit | None, last: date, version: str) -> list[date] | None:
+        """Days whose tiles are to be written; None for all days up to `last`."""
+        through = _through(stored)
+        if stored is None or through is None or stored.changed_since:
+            if stored is not None:
+                self.warnings.append("the tiles were changed by another writer; all days are tiled again")
+            return None
+        if self.asked.rebuild:
+            return days_between(self.asked.first, last) if self.asked.first else None
+        days = set(days_between(through + timedelta(days=1), last))
+        complete = date.fromisoformat(stored.metadata["complete_through"])
+        days.update(days_between(complete + timedelta(days=1), through))
+        if version != stored.metadata["source_version"]:
+            days.update(self._late_days(stored, through, version))
+        return sorted(days)
+
+    def _late_days(self, stored: Commit, through: date, version: str) -> Sequence[date]:
+        """Tiled days that a changed source may have changed."""
+        before = str(stored.metadata["source_version"])
+        if before.isdecimal() and version.isdecimal():
+            changes = self.source.changes(self.config.source, since=int(before), until=int(version))
+            if changes is not None:
+                return [day for day in collect.days_in(changes, _local_day(self.spec, changes)) if day <= through]
+        return days_between(through - timedelta(days=self.config.lateness_days - 1), through)
+
+    def _tell_intake(self, counts: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+        self.intake = {name: int(n) for name, n in counts.items()}
+        if kept:
+            self.intake["n_duplicates"] = self.intake["n_taken"] - int(kept["n_kept"])
+        told = {
+            "n_null_key": "events with a null key were dropped",
+            "n_null_time": "events without a time were dropped",
+            "n_future": "events after the last day were left out",
+            "n_before_first_day": "events before first_day were left out",
+            "n_duplicates": "copies of events were dropped",
+        }
+        for name, sentence in told.items():
+            if self.intake.get(name):
+                self.warnings.append(f"{self.intake[name]} {sentence}")
+        for name, n in self.intake.items():
+            if name.startswith("n_no_value.") and n:
+                self.warnings.append(f"{n} events have no value in column '{name.removeprefix('n_no_value.')}' and were skipped there")
+
+    def _touched_from(self, since: Any) -> date | None:
+        """First day whose tiles differ from those of version `since`; None when none does."""
+        from pyspark.sql import functions as F
+
+        name = self.names["tiles"]
+        now = self.output.last_commit(name)
+        assert now is not None
+        if since is None:
+            return date.min
+        if now.version == since:
+            return None
+        replaced = self.output.replaced_since(name, int(since))
+        if replaced is None:
+            return date.min
+        inside = F.lit(False)
+        for low, high in replaced:
+            inside |= F.col("day").between(F.lit(date.fromisoformat(low)), F.lit(date.fromisoformat(high)))
+        try:
+            old = collect.day_digests(self.output.read(name, version=int(since)).where(inside))
+        except TableError:
+            return min(date.fromisoformat(low) for low, _ in replaced)
+        new = collect.day_digests(self.output.read(name).where(inside))
+        return min((day for day in {*old, *new} if old.get(day) != new.get(day)), default=None)
+
+    def _snapshot(self, last: date, complete_through: date) -> list[date]:
+        """Write the snapshots that are missing or that changed tiles reach; give their days."""
+        from pyspark.sql import functions as F
+
+        from sparkds.features.rfm_scores import with_scores
+        from sparkds.features.snapshots import snapshots_frame
+
+        name = self.names["snapshots"]
+        commit = self.output.last_commit(name)
+        stored = self._stored(name, commit)
+        first = self.asked.first or min(stored.days, default=last)
+        wanted = self.config.snapshots.days(min(first, last), last)
+        touched_from = self._touched_from(commit.metadata.get("tiles_version")) if commit and stored.days else None
+        days = days_to_compute(wanted, stored, touched_from=touched_from, rebuild=wanted if self.asked.rebuild else ())
+        if not days:
+            if self.config.refit_rfm_edges:
+                self._edges(last)
+            return []
+        if min(days) != wanted[0] or set(days) - set(wanted):
+            LOG.info("snapshots to write: %s", ", ".join(map(str, days)))
+        frame = snapshots_frame(self.spec, self._tiles_for(min(days)), days)
+        edges = self._edges(last)
+        if edges is not None:
+            assert self.spec.rfm is not None
+            frame = with_scores(self.spec.rfm, frame, edges)
+        complete = (F.col("as_of") <= F.lit(complete_through)).alias("complete")
+        lead = len(self.spec.keys) + 2
+        columns = [F.col("`" + c.replace("`", "``") + "`") for c in frame.columns]
+        frame = frame.select(*columns[:lead], complete, *columns[lead:])
+        held = stored.days | set(days)
+        incomplete = {d for d in (stored.incomplete - set(days)) | {d for d in days if d > complete_through}}
+        tiles = self.output.last_commit(self.names["tiles"])
+        assert tiles is not None
+        written = self.output.replace(
+            name,
+            frame,
+            rows={"as_of": days},
+            metadata={
+                "job": JOB,
+                "definition_hash": self.spec.definition_hash,
+                "as_of": [d.isoformat() for d in days],
+                "held": [[a.isoformat(), b.isoformat()] for a, b in ranges(held)],
+                "incomplete": [d.isoformat() for d in sorted(incomplete)],
+                "tiles_version": tiles.version,
+                "source_version": tiles.metadata["source_version"],
+                "rfm_edges_version": edges.version if edges else None,
+            },
+            spec=self._snapshot_spec(),
+        )
+        self.written[name] = written.rows or 0
+        return days
+
+    def _stored(self, name: str, commit: Commit | None) -> Stored:
+        """Days that the snapshot table holds, by its last commit, or by its rows when someone else changed them."""
+        if commit is None:
+            return Stored(frozenset(), frozenset())
+        held = {d for a, b in commit.metadata["held"] for d in days_between(date.fromisoformat(a), date.fromisoformat(b))}
+        if commit.changed_since:
+            from pyspark.sql import functions as F
+
+            held &= set(collect.days_in(self.output.read(name), F.col("as_of")))
+        return Stored(frozenset(held), frozenset(date.fromisoformat(d) for d in commit.metadata["incomplete"]) & frozenset(held))
+
+    def _tiles_for(self, first: date) -> DataFrame:
+        """Tiles from which snapshots from `first` on follow: a checkpoint and the tiles after it, or all tiles."""
+        from pyspark.sql import functions as F
+
+        tiles = self.output.read(self.names["tiles"])
+        through = self._checkpoint_through()
+        if through is None or through > first - timedelta(days=self.spec.longest_window):
+            return tiles
+        later = tiles.where(F.col("day") > F.lit(through))
+        return self.output.read(self.names["checkpoints"]).select(*(f"`{c}`" for c in later.columns)).unionByName(later)
+
+    def _checkpoint_through(self) -> date | None:
+        """Day of the stored checkpoint; None when there is none, or when tiles below it have changed since."""
+        commit = self.output.last_commit(self.names["checkpoints"])
+        if commit is None or commit.changed_since:
+            return None
+        through = date.fromisoformat(commit.metadata["through"])
+        touched = self._touched_from(commit.metadata["tiles_version"])
+        return None if touched is not None and touched <= through else through
+
+    def _checkpoint(self, last: date) -> None:
+        """Keep the merged state of all days up to a month-end that no later run's window reaches."""
+        from sparkds.features.snapshots import checkpoints_frame
+
+        wanted = checkpoint_day(last, self.spec.longest_window, self.config.lateness_days)
+        stored = self._checkpoint_through()
+        if stored is not None and stored >= wanted:
+            return
+        tiles = self.output.last_commit(self.names["tiles"])
+        assert tiles is not None
+        commit = self.output.replace(
+            self.names["checkpoints"],
+            checkpoints_frame(self.spec, self._tiles_for(wanted + timedelta(days=self.spec.longest_window)), wanted),
+            rows=None,
+            metadata={"job": JOB, "definition_hash": self.spec.tile_hash, "through": wanted.isoformat(), "tiles_version": tiles.version},
+            spec=TableSpec(
+                comment="State of each entity merged over all days up to `day`; read by daily runs instead of old tiles",
+                keys=(*self.spec.keys, "day"),
+                definition_hash=self.spec.tile_hash,
+            ),
+        )
+        self.written[self.names["checkpoints"]] = commit.rows or 0
+
+    def _edges(self, fitted_as_of: date) -> Edges | None:
+        """Stored RFM edges, or newly fitted ones, kept before they are used."""
+        from pyspark.sql import functions as F
+
+        from sparkds.features.rfm_scores import fitted_edges
+        from sparkds.features.snapshots import snapshots_frame
+
+        rfm, name = self.spec.rfm, self.names["edges"]
+        if rfm is None:
+            return None
+        latest: Edges | None = None
+        if self.output.exists(name):
+            rows = collect.small_rows(self.output.read(name).where(F.col("definition_hash") == rfm.definition_hash))
+            newest = max((row["version"] for row in rows), default=0)
+            kept = {row["measure"]: tuple(row["edges"]) for row in rows if row["version"] == newest}
+            latest = Edges(newest, *(kept[m] for m in MEASURES)) if kept else None
+            if latest is not None and not self.config.refit_rfm_edges:
+                return latest
+        version = 1 + (latest.version if latest else 0)
+        snapshot = snapshots_frame(self.spec, self._tiles_for(fitted_as_of), [fitted_as_of])
+        edges = fitted_edges(rfm, snapshot, version=version)
+        rows = [
+            (version, measure, [float(edge) for edge in getattr(edges, measure)], fitted_as_of, rfm.definition_hash)
+            for measure in MEASURES
+        ]
+        schema = "version int, measure string, edges array<double>, fitted_as_of date, definition_hash string"
+        commit = self.output.replace(
+            name,
+            self.output.spark.createDataFrame(rows, schema),
+            rows={"version": [version]},
+            metadata={"job": JOB, "definition_hash": rfm.definition_hash, "version": version},
+            spec=TableSpec(
+                comment="Inner quantile edges of the RFM measures; a version is never changed",
+                columns={"edges": "ascending, at shares 0.2 0.4 0.6 0.8", "fitted_as_of": "snapshot the edges were fitted from"},
+                keys=("version", "measure"),
+                cluster_by=("version",),
+            ),
+        )
+        self.written[name] = commit.rows or 0
+        return edges
+
+    def _snapshot_spec(self) -> TableSpec:
+        comments = {
+            "as_of": f"last local day ({self.spec.time_zone}) that the row covers",
+            "known_at": "instant from which the row is known: midnight after as_of",
+            "complete": "whether the data of as_of were complete when the row was written",
+            **{f.name: f.aggregation.comment(f.window) for f in self.spec.computed},
+            "r_score": "1 … 5, 5 the most recent fifth",
+            "f_score": "1 … 5, 5 the most frequent fifth",
+            "m_score": "1 … 5, 5 the highest value fifth",
+            "rfm_segment": "segment of the three scores",
+            "rfm_edges_version": "version of the quantile edges behind the scores",
+        }
+        if self.spec.rfm is None:
+            comments = {k: v for k, v in comments.items() if k not in ("r_score", "f_score", "m_score", "rfm_segment", "rfm_edges_version")}
+        return TableSpec(
+            comment=f"Features of each entity on each day as_of, from {self.config.source}",
+            columns=comments,
+            keys=(*self.spec.keys, "as_of"),
+            cluster_by=("as_of",),
+            definition_hash=self.spec.definition_hash,
+        )
+
+
+def _local_day(spec: FeatureSet, events: DataFrame) -> Any:
+    from sparkds.features.tiles import local_day_column
+
+    return local_day_column(spec.event_time, dict(events.dtypes)[spec.event_time], spec.time_zone, spec.event_time_zone)
+
+
+def _from(spec: FeatureSet, events: DataFrame, first: date | None) -> DataFrame:
+    from sparkds.features.tiles import not_before
+
+    return events if first is None else events.where(not_before(spec, dict(events.dtypes)[spec.event_time], first))
+
+
+def _through(tiles: Commit | None) -> date | None:
+    return date.fromisoformat(tiles.metadata["through"]) if tiles is not None else None

@@ -1,0 +1,576 @@
+"""Tables: reading events from and writing results to a location, each write one atomic commit that can be repeated.
+
+A location is a directory or a ``catalog.schema``; a table is a name in it. Input may be Delta, Parquet, CSV or JSON,
+output is always Delta; nothing outside this module and `sessions` knows that word.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sparkds import __version__
+from sparkds.errors import DataError, TableError, closest
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+FORMATS: Final = {"parquet": "parquet", "csv": "csv", "csv.gz": "csv", "json": "json", "jsonl": "json", "json.gz": "json"}
+UPKEEP: Final = frozenset(
+    {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CHANGE COLUMN", "CREATE TABLE", "CLUSTER BY"}
+)
+"""Operations that leave the rows as they are."""
+HASH_PROPERTY: Final = "sparkds.definition_hash"
+KEYS_PROPERTY: Final = "sparkds.primary_key"
+
+
+@dataclass(frozen=True)
+class Between:
+    """All values from `low` to `high`, both included."""
+
+    low: Any
+    high: Any
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table is, beside its rows.
+
+    Attributes
+    ----------
+    comment : str
+    columns : mapping of column to comment, with the unit
+    keys : tuple of str
+        Columns that name a row; kept as the property ``sparkds.primary_key``.
+    cluster_by : tuple of str
+        Liquid clustering columns.
+    definition_hash : str, optional
+        Rows of another definition are refused.
+    change_feed : bool
+    """
+
+    comment: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    cluster_by: tuple[str, ...] = ()
+    definition_hash: str | None = None
+    change_feed: bool = False
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Table properties that follow; skipping statistics are kept for keys and clustering columns only."""
+        told = {KEYS_PROPERTY: ",".join(self.keys), "sparkds.version": __version__}
+        if self.definition_hash:
+            told[HASH_PROPERTY] = self.definition_hash
+        if self.change_feed:
+            told["delta.enableChangeDataFeed"] = "true"
+        skipping = dict.fromkeys((*self.cluster_by, *self.keys))
+        if skipping:
+            told["delta.dataSkippingStatsColumns"] = ",".join(quoted(name) for name in skipping)
+        return told
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table.
+
+    Attributes
+    ----------
+    version : int
+    operation : str
+    metadata : dict
+        What the writer said of it; empty when it said nothing.
+    rows : int or None
+        Rows that the commit wrote, without those it only copied.
+    changed_since : bool
+        Whether a later commit by another writer changed rows.
+    """
+
+    version: int
+    operation: str
+    metadata: dict[str, Any]
+    rows: int | None = None
+    changed_since: bool = False
+
+
+def quoted(name: str) -> str:
+    """Identifier for SQL, whatever characters it has."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def literal(value: Any) -> str:
+    """Value as an SQL literal of its type."""
+    if isinstance(value, datetime):
+        return f"TIMESTAMP'{value.isoformat()}'"
+    if isinstance(value, date):
+        return f"DATE'{value.isoformat()}'"
+    if isinstance(value, bool | int):
+        return str(value).upper()
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    raise TypeError(f"no SQL literal for {type(value).__name__}")
+
+
+def is_directory(location: str) -> bool:
+    """Whether a location names a directory; otherwise it is ``schema`` or ``catalog.schema``.
+
+    Examples
+    --------
+    >>> is_directory("results/"), is_directory("./results"), is_directory("main.features")
+    (True, True, False)
+    """
+    return "/" in location or "\\" in location or location in (".", "..") or not all(
+        IDENTIFIER.fullmatch(part) for part in location.split(".")
+    )
+
+
+class Tables:
+    """The tables of one location.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    location : str
+        ``results/``, ``s3://bucket/path``, ``/Volumes/…``; or ``catalog.schema``, ``schema``.
+
+    Examples
+    --------
+    >>> Tables(spark, "results/").read("features", version=3)  # doctest: +SKIP
+    """
+
+    def __init__(self, spark: SparkSession, location: str) -> None:
+        self.spark = spark
+        self.in_directory = is_directory(location)
+        has_scheme = re.match(r"[a-z0-9]+:/", location) is not None
+        self.is_local = self.in_directory and (not has_scheme or location.startswith("file:"))
+        self.location = location.rstrip("/") or "/"
+        if self.is_local and not has_scheme:
+            self.location = str(Path(location).absolute())
+        self._file_tables: dict[str, tuple[str, str]] = {}
+
+    def path(self, name: str) -> str:
+        """Path of a table in a directory."""
+        return f"{self.location}/{name}"
+
+    def identifier(self, name: str) -> str:
+        """Identifier of a table of this location for SQL."""
+        if self.in_directory:
+            return f"delta.{quoted(self.path(name))}"
+        return ".".join(quoted(part) for part in (*self.location.split("."), name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a Delta table of that name."""
+        return self._history(name, 1) is not None
+
+    def read(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        as_of: datetime | date | str | None = None,
+        schema: StructType | str | None = None,
+    ) -> DataFrame:
+        """Rows of a table.
+
+        In a directory the table is the Delta or Parquet directory `name`, a directory of Parquet, CSV or JSON files of
+        that name, or a file ``name.parquet``, ``.csv``, ``.csv.gz``, ``.json`` or ``.jsonl``.
+
+        Parameters
+        ----------
+        name : str
+        version : int, optional
+            Version of a Delta table.
+        as_of : datetime, date or str, optional
+            Newest version at that time; not together with `version`.
+        schema : StructType or DDL, optional
+            Columns of a CSV or JSON table; inferred if absent, which reads it once more.
+
+        Raises
+        ------
+        TableError
+            There is no such table, or a version is asked of files.
+        """
+        if version is not None and as_of is not None:
+            raise TableError(f"table '{name}': give version or as_of, not both")
+        if self.exists(name):
+            reader = self.spark.read.format("delta")
+            if version is not None:
+                reader = reader.option("versionAsOf", version)
+            if as_of is not None:
+                reader = reader.option("timestampAsOf", str(as_of))
+            if self.in_directory:
+                return self._checked(lambda: reader.load(self.path(name)), name)
+            return self._checked(lambda: reader.table(self.identifier(name)), name)
+        if version is not None or as_of is not None:
+            raise TableError(f"table '{name}' in {self.location} is not a Delta table, so it has no versions")
+        if not self.in_directory:
+            return self._checked(lambda: self.spark.read.table(self.identifier(name)), name)
+        kind, path = self._files_of(name)
+        reader = self.spark.read.format(kind)
+        if kind == "csv":
+            reader = reader.option("header", True).option("enforceSchema", False)
+            if schema is None:
+                reader = reader.option("inferSchema", True)
+        if schema is not None:
+            reader = reader.schema(schema)
+        return self._checked(lambda: reader.load(path), name)
+
+    def source_version(self, name: str) -> str:
+        """What the table is made of now: the version of a Delta table, or a digest of all files' paths, sizes and times."""
+        history = self._history(name, 1)
+        if history is not None:
+            return str(history[0].version)
+        if not self.in_directory:
+            return ""
+        _, path = self._files_of(name)
+        files = self.spark.read.format("binaryFile").option("recursiveFileLookup", True).load(path)
+        rows = files.selectExpr("path", "length", "unix_micros(modificationTime) as at").collect()
+        told = sorted(f"{row['path']} {row['length']} {row['at']}" for row in rows)
+        return "files-" + sha256("\n".join(told).encode()).hexdigest()[:16]
+
+    def version(self, name: str) -> int:
+        """Newest version of a Delta table."""
+        history = self._history(name, 1)
+        if history is None:
+            raise self._absent(name)
+        return history[0].version
+
+    def last_commit(self, name: str) -> Commit | None:
+        """Newest commit that this package wrote; None when there is no table or no such commit in its history."""
+        limit = 10
+        while True:
+            history = self._history(name, limit)
+            if history is None:
+                return None
+            changed = False
+            for commit in history:
+                if commit.metadata:
+                    return Commit(commit.version, commit.operation, commit.metadata, commit.rows, changed)
+                changed = changed or commit.operation not in UPKEEP
+            if len(history) < limit:
+                return None
+            limit *= 10
+
+    def replaced_since(self, name: str, version: int) -> list[tuple[str, str]] | None:
+        """Slices that the commits after `version` say they ``replaced``; None when that is not known of all of them."""
+        history = self._history(name, 1)
+        assert history is not None
+        slices: list[tuple[str, str]] = []
+        for commit in self._history(name, history[0].version - version) or []:
+            told = commit.metadata.get("replaced")
+            if isinstance(told, list):
+                slices.extend((low, high) for low, high in told)
+            elif commit.operation not in UPKEEP:
+                return None
+        return slices
+
+    def definition(self, name: str) -> str | None:
+        """Definition hash of a table; None when there is no table."""
+        if not self.exists(name):
+            return None
+        return self.properties(name).get(HASH_PROPERTY)
+
+    def properties(self, name: str) -> dict[str, str]:
+        """Properties of a Delta table."""
+        rows = self._checked(lambda: self.spark.sql(f"DESCRIBE DETAIL {self.identifier(name)}").collect(), name)
+        return dict(rows[0]["properties"])
+
+    def ready(self, name: str, schema: StructType, spec: TableSpec) -> None:
+        """Make an empty table with comments, properties and clustering unless it is there; hold its definition.
+
+        Raises
+        ------
+        TableError
+            Something else stands at that place, or the table has another definition.
+        """
+        if self.exists(name):
+            found = self.properties(name).get(HASH_PROPERTY)
+            if spec.definition_hash and found and found != spec.definition_hash:
+                raise TableError(
+                    f"table '{name}' in {self.location} was made by another definition ({found}, now {spec.definition_hash}); "
+                    "two definitions are never mixed in one table: give the features another name, or drop the table"
+                )
+            return
+        if self.is_local and any(Path(self.path(name).removeprefix("file:")).glob("*")):
+            raise TableError(f"'{self.path(name)}' exists and is not a Delta table; choose another name or remove it")
+        if not self.in_directory:
+            self._checked(lambda: self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._schema_identifier()}"), name)
+        columns = ", ".join(
+            f"{quoted(f.name)} {f.dataType.simpleString()}"
+            + (f" COMMENT {literal(spec.columns[f.name])}" if f.name in spec.columns else "")
+            for f in schema.fields
+        )
+        told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
+        cluster = f" CLUSTER BY ({', '.join(map(quoted, spec.cluster_by))})" if spec.cluster_by else ""
+        statement = (
+            f"CREATE TABLE IF NOT EXISTS {self.identifier(name)} ({columns}) USING DELTA{cluster} "
+            f"COMMENT {literal(spec.comment)} TBLPROPERTIES ({told})"
+        )
+        self._checked(lambda: self.spark.sql(statement), name)
+
+    def replace(
+        self,
+        name: str,
+        frame: DataFrame,
+        *,
+        rows: Mapping[str, Iterable[Any] | Between] | None,
+        metadata: Mapping[str, Any],
+        spec: TableSpec,
+        evolve: bool = False,
+    ) -> Commit:
+        """Put `frame` in the place of a slice of the table, in one commit.
+
+        Parameters
+        ----------
+        name : str
+            Created with `spec` when absent.
+        frame : DataFrame
+            Every row lies in the slice; may be empty.
+        rows : mapping, optional
+            Slice: column to its values (or `Between`); None for the whole table.
+        metadata : mapping
+            Kept with the commit as JSON, beside package version and a run id.
+        spec : TableSpec
+        evolve : bool
+            Whether columns of `frame` that the table lacks are added to it.
+
+        Raises
+        ------
+        DataError
+            A row lies outside the slice; nothing is written.
+        TableError
+            Another definition, another writer at the same time, or not a Delta table.
+        """
+        from pyspark.sql import functions as F
+
+        self.ready(name, frame.schema, spec)
+        condition = F.lit(True) if rows is None else F.expr(slice_predicate(rows))
+        writer = frame.writeTo(self.identifier(name)).option("userMetadata", json.dumps(commit_metadata(metadata)))
+        if evolve:
+            writer = writer.option("mergeSchema", "true")
+        self._checked(lambda: writer.overwrite(condition), name)
+        commit = self.last_commit(name)
+        assert commit is not None
+        return commit
+
+    def merge(
+        self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec
+    ) -> Commit:
+        """Update the rows whose keys are in `frame` and insert the others, in one commit.
+
+        Parameters
+        ----------
+        name : str
+            Created with `spec` when absent.
+        frame : DataFrame
+            One row per key, without null keys; read twice.
+        keys : sequence of str
+
+        Raises
+        ------
+        DataError
+            A key is null or stands in two rows of `frame`; nothing is written.
+        TableError
+            As for `replace`.
+        """
+        from pyspark.sql import functions as F
+
+        null_key = " or ".join(f"{quoted(key)} is null" for key in keys)
+        by_key = frame.groupBy(*(quoted(key) for key in keys)).count()
+        wrong = by_key.where(f"({null_key}) or count > 1").limit(1).collect()
+        if wrong:
+            shown = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
+            raise DataError(f"rows for table '{name}' repeat a key or have a null one ({shown}); give one row per key")
+        self.ready(name, frame.schema, spec)
+        target = self.identifier(name)
+        same = F.lit(True)
+        for key in keys:
+            same &= F.col(f"source.{quoted(key)}") == F.col(f"target.{quoted(key)}")
+        merging = frame.alias("source").mergeInto(f"{target} AS target", same).whenMatched().updateAll()
+        with self._metadata_of_session(metadata):
+            self._checked(lambda: merging.whenNotMatched().insertAll().merge(), name)
+        history = self._history(name, 1)
+        assert history
+        return history[0]
+
+    def changes(self, name: str, *, since: int, until: int | None = None) -> DataFrame | None:
+        """Rows changed after version `since`, with ``_change_type`` and ``_commit_version``.
+
+        None when the table keeps no change feed, or no longer has those versions: then everything must be looked at.
+        """
+        if self.properties(name).get("delta.enableChangeDataFeed") != "true":
+            return None
+        reader = self.spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", since + 1)
+        if until is not None:
+            reader = reader.option("endingVersion", until)
+        frame = reader.load(self.path(name)) if self.in_directory else reader.table(self.identifier(name))
+        from pyspark.errors import PySparkException
+
+        try:
+            frame.limit(1).collect()
+        except PySparkException as error:
+            told = str(error)
+            if any(sign in told for sign in ("DELTA_FILE_NOT_FOUND", "VACUUM", "DELTA_MISSING_CHANGE_DATA", "DELTA_VERSIONS_NOT_CONTIGUOUS")):
+                return None
+            raise
+        return frame
+
+    @contextmanager
+    def _metadata_of_session(self, metadata: Mapping[str, Any]) -> Iterator[None]:
+        """Give one statement without writer options its metadata; where settings are locked it has none."""
+        from pyspark.errors import PySparkException
+
+        setting = "spark.databricks.delta.commitInfo.userMetadata"
+        try:
+            self.spark.conf.set(setting, json.dumps(commit_metadata(metadata)))
+        except PySparkException as error:
+            logging.getLogger("sparkds").warning("this merge is committed without metadata: %s", str(error).splitlines()[0])
+            yield
+            return
+        try:
+            yield
+        finally:
+            self.spark.conf.unset(setting)
+
+    def _schema_identifier(self) -> str:
+        return ".".join(quoted(part) for part in self.location.split("."))
+
+    def _history(self, name: str, limit: int) -> list[Commit] | None:
+        """Newest commits, the newest first; None when there is no Delta table."""
+        from pyspark.errors import PySparkException
+
+        if self.is_local and not Path(self.path(name).removeprefix("file:"), "_delta_log").is_dir():
+            return None
+        try:
+            rows = self.spark.sql(f"DESCRIBE HISTORY {self.identifier(name)} LIMIT {limit}").collect()
+        except PySparkException as error:
+            if _says_absent(str(error)):
+                return None
+            raise
+        return [_commit(row) for row in rows]
+
+    def _files_of(self, name: str) -> tuple[str, str]:
+        """Format and path of a table of files in this directory."""
+        if name in self._file_tables:
+            return self._file_tables[name]
+        found = self._local_files(name) if self.is_local else self._remote_files(name)
+        if not found:
+            raise self._absent(name)
+        if len(found) > 1:
+            raise TableError(f"several things are named '{name}' in {self.location}: {', '.join(p for _, p in found)}; keep one")
+        self._file_tables[name] = found[0]
+        return found[0]
+
+    def _local_files(self, name: str) -> list[tuple[str, str]]:
+        root = Path(self.location.removeprefix("file:"))
+        found = []
+        for ending, kind in FORMATS.items():
+            if (root / f"{name}.{ending}").exists():
+                found.append((kind, str(root / f"{name}.{ending}")))
+        if (root / name).is_dir():
+            inside = [p.name for p in (root / name).rglob("*") if p.is_file() and not p.name.startswith(("_", "."))]
+            kinds = {kind for ending, kind in FORMATS.items() if any(n.endswith(f".{ending}") for n in inside)}
+            if len(kinds) > 1:
+                raise TableError(f"'{root / name}' holds files of several formats ({', '.join(sorted(kinds))}); keep one")
+            found.extend((kind, str(root / name)) for kind in kinds)
+        return found
+
+    def _remote_files(self, name: str) -> list[tuple[str, str]]:
+        """Files of a file system that only Spark can see."""
+        from pyspark.errors import PySparkException
+
+        found = []
+        for path, kinds in [(f"{self.path(name)}.{e}", {k}) for e, k in FORMATS.items()] + [(self.path(name), set(FORMATS.values()))]:
+            try:
+                listed = self.spark.read.format("binaryFile").option("recursiveFileLookup", True).load(path)
+                names = [row["path"] for row in listed.select("path").limit(1).collect()]
+            except PySparkException as error:
+                if "PATH_NOT_FOUND" in str(error):
+                    continue
+                raise
+            found.extend((k, path) for e, k in FORMATS.items() if k in kinds and any(n.endswith(f".{e}") for n in names))
+        return found
+
+    def _absent(self, name: str) -> TableError:
+        there: list[str] = []
+        if self.is_local:
+            root = Path(self.location.removeprefix("file:"))
+            if not root.is_dir():
+                return TableError(f"directory '{root}' does not exist, so there is no table '{name}' in it")
+            there = sorted({p.name.split(".")[0] for p in root.iterdir() if not p.name.startswith((".", "_"))})
+        looked = f"{self.path(name)} (Delta, Parquet, CSV or JSON)" if self.in_directory else self.identifier(name)
+        names = f" (tables: {', '.join(there)})" if there else ""
+        return TableError(f"table '{name}' not found: looked for {looked}{closest(name, there)}{names}")
+
+    def _checked(self, action: Any, name: str) -> Any:
+        """Run a Spark action and name what can be named of its failure."""
+        from pyspark.errors import PySparkException
+
+        try:
+            return action()
+        except PySparkException as error:
+            told = str(error)
+            if "DELTA_REPLACE_WHERE_MISMATCH" in told or "DELTA_VIOLATE_CONSTRAINT" in told:
+                raise DataError(f"rows for table '{name}' lie outside the slice that is replaced: {told.splitlines()[0]}") from error
+            if "DELTA_CONCURRENT" in told or "ConcurrentModification" in told or "ConcurrentAppend" in told:
+                raise TableError(f"table '{name}' was written by someone else at the same time; nothing was changed, run again") from error
+            if _says_absent(told):
+                raise self._absent(name) from error
+            if "DELTA_TIMESTAMP" in told or "DELTA_VERSION" in told or "VersionNotFound" in told:
+                raise TableError(f"table '{name}' has no such version: {told.splitlines()[0]}") from error
+            if "DELTA_FAILED_TO_MERGE_FIELDS" in told or "DELTA_METADATA_MISMATCH" in told or "INCOMPATIBLE_DATA_FOR_TABLE" in told:
+                raise TableError(f"table '{name}' has other columns than the rows to write: {told.splitlines()[0]}") from error
+            raise
+
+
+def slice_predicate(rows: Mapping[str, Iterable[Any] | Between]) -> str:
+    """SQL of a slice.
+
+    Examples
+    --------
+    >>> slice_predicate({"as_of": [date(2026, 1, 31)], "n": Between(1, 3)})
+    "`as_of` IN (DATE'2026-01-31') AND `n` BETWEEN 1 AND 3"
+    """
+    parts = []
+    for column, values in rows.items():
+        if isinstance(values, Between):
+            parts.append(f"{quoted(column)} BETWEEN {literal(values.low)} AND {literal(values.high)}")
+        else:
+            parts.append(f"{quoted(column)} IN ({', '.join(literal(value) for value in values)})")
+    return " AND ".join(parts)
+
+
+def commit_metadata(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept with a commit: the given facts, the package version and a run id."""
+    return {"sparkds": __version__, "run_id": uuid.uuid4().hex, **told}
+
+
+def _commit(row: Any) -> Commit:
+    try:
+        metadata = json.loads(row["userMetadata"] or "{}")
+    except ValueError:
+        metadata = {}
+    metrics = row["operationMetrics"] or {}
+    written = metrics.get("numOutputRows", metrics.get("numTargetRowsInserted"))
+    rows = None if written is None else int(written) - int(metrics.get("numCopiedRows", 0))
+    if row["operation"] == "MERGE":
+        rows = int(metrics.get("numTargetRowsInserted", 0)) + int(metrics.get("numTargetRowsUpdated", 0))
+    ours = metadata if isinstance(metadata, dict) and "sparkds" in metadata else {}
+    return Commit(row["version"], row["operation"], ours, rows)
+
+
+def _says_absent(told: str) -> bool:
+    signs = ("TABLE_OR_VIEW_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "DELTA_TABLE_NOT_FOUND", "is not a Delta table", "PATH_NOT_FOUND",
+             "DELTA_TABLE_ONLY_OPERATION", "SCHEMA_NOT_FOUND", "DELTA_PATH_DOES_NOT_EXIST", "NO_SUCH_CATALOG")
+    return any(sign in told for sign in signs)
