@@ -5,25 +5,26 @@ Parses, loads the configuration, gets a session, runs the job, prints its status
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import UTC, date, datetime
 from importlib import import_module
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Final
 
 import click
 
 from sparkds import __version__, config, sessions
-from sparkds.errors import SparkdsError, closest
-from sparkds.jobs.status import as_json, completed, failed
+from sparkds.errors import ConfigError, SparkdsError, WindowError, closest
+from sparkds.jobs.status import JobResult, as_json, completed, failed
 
 JOBS: Final = {"feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline"}
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
@@ -34,7 +35,7 @@ LOG = logging.getLogger("sparkds")
 
 
 class Day(click.ParamType):
-    """A date as YYYY-MM-DD."""
+    """A day as YYYY-MM-DD."""
 
     name = "date"
 
@@ -43,24 +44,35 @@ class Day(click.ParamType):
         if isinstance(value, date):
             return value
         try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a date; write it as YYYY-MM-DD", param, ctx)
+            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+                return date.fromisoformat(value)
+            told = ""
+        except ValueError as error:
+            told = f" ({error})"
+        raise click.BadParameter(f"{value!r} is not a date{told}; write it as YYYY-MM-DD", ctx, param)
 
 
 class Commands(click.Group):
-    """Group that suggests the nearest command for an unknown one."""
+    """Commands with the jobs first; an unknown one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Jobs, then the other commands."""
+        return [*JOBS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Command of a name; None if there is none."""
+        return _job_command(cmd_name) if cmd_name in JOBS else super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or end with a usage error that names the nearest one."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            names = list(self.commands)
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
             raise click.UsageError(f"no command '{args[0]}'{closest(args[0], names)} (commands: {', '.join(names)})", ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="sparkds")
+@click.version_option(__version__, prog_name="sparkds", message="%(prog)s %(version)s")
 def commands() -> None:
     """Batch analytics at Spark scale: features, experiments, models, drift, causal effects."""
 
@@ -84,33 +96,29 @@ def _job_command(job: str) -> click.Command:
     def run(**given: Any) -> None:
         if given["as_of"] and (given["start"] or given["end"]):
             raise click.UsageError("give --as-of, or --start and --end, not both")
-        if given["start"] and given["end"] and given["start"] > given["end"]:
-            raise click.UsageError(f"--start {given['start']} is after --end {given['end']}")
         raise SystemExit(run_job(job, **given))
 
     for option in reversed(options):
         run = option(run)
-    return click.command(name=job, help=JOB_HELP[job])(run)
-
-
-for _job in JOBS:
-    commands.add_command(_job_command(_job))
+    return click.command(name=job, help=JOB_HELP.get(job))(run)
 
 
 @commands.command()
-@click.argument("job", type=click.Choice(list(JOBS)))
+@click.argument("job")
 def schema(job: str) -> None:
     """Print the JSON schema of a job's configuration."""
-    click.echo(json.dumps(config.schema(import_module(JOBS[job]).Config), indent=2))
+    if job not in JOBS:
+        raise click.UsageError(f"no job '{job}'{closest(job, JOBS)} (jobs: {', '.join(JOBS)})")
+    with _errors_told():
+        click.echo(json.dumps(config.schema(_module(JOBS[job]).Config), indent=2, ensure_ascii=False))
 
 
 @commands.command()
 @click.option("--output", "-o", default="results/demo", show_default=True, help="directory for tables and figures")
 def demo(output: str) -> None:
     """Run the feature pipeline on real transactions (CDNOW) and show what it wrote."""
-    from sparkds.demo import show
-
-    raise SystemExit(show(output))
+    with _errors_told():
+        raise SystemExit(_module("sparkds.demo").show(output))
 
 
 def run_job(
@@ -131,98 +139,121 @@ def run_job(
 ) -> int:
     """Run a job and print its status.
 
+    Days, then the configuration are checked before there is a session. An error that the package raises on purpose is
+    told in one line, with its traceback if `verbose`; any other error with its traceback.
+
     Returns
     -------
     int
         Exit code: 0 completed, 1 failed.
     """
-    started, clock = datetime.now(UTC), time.monotonic()
-    _log_to_stderr(verbose)
-    with _stdout_kept() as say, _terminable():
-        try:
-            module = import_module(JOBS[job])
-            declared = config.load(module.Config, config_path, overrides=overrides)
-            spark = sessions.session(f"sparkds {job}", kind=kind, master=master)
-            LOG.info("%s", json.dumps(sessions.environment(spark)))
-            with sessions.progress(spark) if verbose else contextlib.nullcontext():
-                result = module.run(
-                    config=declared,
-                    input=input,
-                    output=output,
-                    spark=spark,
-                    as_of=as_of,
-                    start=start,
-                    end=end,
-                    allow_incomplete=allow_incomplete,
-                    rebuild=rebuild,
-                )
-        except SparkdsError as error:
-            say(as_json(failed(job, started, error)))
-            LOG.error("%s: %s", type(error).__name__, error)
-            if verbose:
-                traceback.print_exc(file=sys.stderr)
-            return 1
-        except (Exception, KeyboardInterrupt) as error:
-            say(as_json(failed(job, started, error)))
-            traceback.print_exc(file=sys.stderr)
-            return 1
-        for warning in result.warnings:
+
+    def result() -> JobResult:
+        if start and end and start > end:
+            raise WindowError(f"--start {start} is after --end {end}: there is no day to compute; exchange them")
+        module = _module(JOBS[job])
+        declared = config.load(module.Config, config_path, overrides=overrides)
+        spark = sessions.session(f"sparkds {job}", kind=kind, master=master)
+        LOG.info("%s", json.dumps(sessions.environment(spark)))
+        with sessions.progress(spark) if verbose else nullcontext():
+            done: JobResult = module.run(
+                config=declared,
+                input=input,
+                output=output,
+                spark=spark,
+                as_of=as_of,
+                start=start,
+                end=end,
+                allow_incomplete=allow_incomplete,
+                rebuild=rebuild,
+            )
+        for warning in done.warnings:
             LOG.warning("%s", warning)
-        LOG.info("%s completed in %.1f s", job, time.monotonic() - clock)
-        say(as_json(completed(job, started, result)))
-        return 0
+        return done
+
+    started, clock = datetime.now(UTC), time.monotonic()
+    with _stdout_kept(), _logging_to_stderr(verbose):
+        try:
+            with _terminable():
+                status = completed(job, started, result())
+        except SparkdsError as error:
+            status = failed(job, started, error)
+            LOG.error("%s: %s", type(error).__name__, error, exc_info=verbose)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            status = failed(job, started, error)
+            traceback.print_exc(file=sys.stderr)
+        LOG.info("%s %s in %.1f s", job, status["status"], time.monotonic() - clock)
+    click.echo(as_json(status))
+    return 0 if status["status"] == "completed" else 1
 
 
-def _log_to_stderr(verbose: bool) -> None:
+def _module(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("pyspark", "delta"):
+            raise
+        raise ConfigError(f"{error.name} is not installed; on a laptop: pip install 'sparkds[local]'") from error
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Tell an error of the package in one line on standard error, and end with 1."""
+    try:
+        yield
+    except SparkdsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _logging_to_stderr(verbose: bool) -> Iterator[None]:
+    """Send the package's log to standard error: warnings, and what happens if `verbose`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    LOG.handlers[:] = [handler]
+    before = LOG.level, LOG.propagate
+    LOG.addHandler(handler)
     LOG.propagate = False
     LOG.setLevel(logging.INFO if verbose else logging.WARNING)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        LOG.level, LOG.propagate = before
 
 
-@contextlib.contextmanager
-def _stdout_kept() -> Iterator[Callable[[str], None]]:
-    """Keep standard output for the status: what Python or the JVM prints meanwhile goes to standard error."""
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """Keep standard output for the status: what Python, a library or the JVM prints meanwhile goes to standard error."""
     sys.stdout.flush()
+    kept = _moved_to_stderr()
     try:
-        kept = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:
-        kept = None
-    printed = sys.stdout
-
-    def say(text: str) -> None:
-        if kept is None or not _is_terminal_stream(printed):
-            printed.write(text + "\n")
-            printed.flush()
-        else:
-            os.write(kept, (text + "\n").encode())
-
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield say
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         if kept is not None:
             os.dup2(kept, 1)
             os.close(kept)
 
 
-def _is_terminal_stream(stream: Any) -> bool:
-    """Whether a text stream writes to the process's standard output."""
+def _moved_to_stderr() -> int | None:
+    """Let descriptor 1 mean standard error; give a descriptor of what it was, None where there is no such thing."""
     try:
-        return bool(stream.fileno() == 1)
-    except (AttributeError, OSError, ValueError):
-        return False
+        os.fstat(2)
+        kept = os.dup(1)
+    except OSError:
+        return None
+    os.dup2(2, 1)
+    return kept
 
 
-@contextlib.contextmanager
+@contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an error of the run, so that its status says it failed."""
+    """Turn SIGTERM into an error of the run, so that its status says it failed; a second one is not heard."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
-        raise KeyboardInterrupt(f"stopped by signal {number}")
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}; what was committed stays, run again to complete it")
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
@@ -247,6 +278,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 completed, 1 failed, 2 bad command line.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    sparkds 0.1.0
+    0
     """
     try:
         commands.main(args=None if argv is None else list(argv), prog_name="sparkds", standalone_mode=False)
@@ -256,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except SystemExit as ended:
-        return int(ended.code or 0)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
 
 

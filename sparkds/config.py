@@ -1,6 +1,7 @@
-"""Configuration: a YAML file, the environment and single keys of the command line, as one checked declaration.
+"""Configuration: a YAML file, environment variables and single keys, as one checked declaration.
 
-The only reader of configuration files; knows no domain.
+Takes a declaration's type and where its values stand, gives the declaration or one error that lists every
+problem. The only reader of configuration files; knows no domain.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,7 +21,8 @@ from sparkds.errors import ConfigError, closest
 
 D = TypeVar("D", bound=Declaration)
 
-PREFIX = "SPARKDS__"
+PREFIX: Final = "SPARKDS__"
+LONGEST_SHOWN: Final = 80
 
 
 def load(
@@ -38,9 +40,10 @@ def load(
     path : str or Path, optional
         YAML file; an empty configuration if absent.
     overrides : sequence of str
-        ``key=value`` with a dotted key (``aggregations.0.name=orders``) and a YAML value; they win over everything.
+        ``key=value`` with a dotted key (``aggregations.0.name=orders``) and a YAML value; they win over all.
     environ : mapping, optional
-        ``SPARKDS__KEY=value`` (double underscores between levels) wins over the file; ``os.environ`` if absent.
+        ``SPARKDS__KEY=value`` (double underscores between levels, upper or lower case) wins over the file;
+        ``os.environ`` if absent.
 
     Returns
     -------
@@ -49,7 +52,12 @@ def load(
     Raises
     ------
     ConfigError
-        The file is absent or not YAML, or keys are unknown, missing or wrong; all of them are listed.
+        The file is absent or not YAML, or keys are unknown, missing or wrong: all of them, one a line.
+
+    Notes
+    -----
+    Words and numbers are read as in YAML 1.2: only ``true`` and ``false`` are truth values, ``no`` is a text,
+    and so are ``010`` and ``12:30``.
 
     Examples
     --------
@@ -58,22 +66,25 @@ def load(
     >>> load(Job, None, overrides=["windows=[7, 30]"], environ={}).windows
     (7, 30)
     """
-    where = str(path) if path is not None else "configuration"
     told = _read(Path(path)) if path is not None else {}
-    for variable, value in sorted((os.environ if environ is None else environ).items()):
-        if variable.upper().startswith(PREFIX):
-            keys = [part.lower() for part in variable[len(PREFIX) :].split("__")]
-            _put(told, keys, _value(value, variable), f"environment variable {variable}", model)
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"--set {override!r} is not KEY=VALUE; e.g. --set windows=[7,30]")
-        _put(told, key.strip().split("."), _value(value, f"--set {key}"), f"--set {key}", model)
+    origins: dict[tuple[str | int, ...], str] = {(): str(path) if path is not None else "configuration"}
+    problems: list[str] = []
+    for setting in _settings(os.environ if environ is None else environ, overrides):
+        try:
+            keys = _put(_Place(model, told), setting)
+        except ConfigError as error:
+            problems.append(f"{setting.origin}: {error}")
+        else:
+            origins[keys] = setting.origin
     try:
-        return model.model_validate(told)
+        declared = model.model_validate(told)
     except ValidationError as error:
-        problems = [_sentence(problem, told, model) for problem in error.errors(include_url=False)]
-        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
+        for problem in error.errors(include_url=False):
+            keys, sentence = _sentence(problem, _Place(model, told))
+            problems.append(f"{_origin(keys, origins)}: {sentence}")
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    return declared
 
 
 def schema(model: type[Declaration]) -> dict[str, Any]:
@@ -81,159 +92,262 @@ def schema(model: type[Declaration]) -> dict[str, Any]:
     return model.model_json_schema()
 
 
+# The file
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML reader that refuses a key given twice."""
+    """YAML reader that refuses a key given twice and reads words and numbers as in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
-            seen.add(key)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_WORDS: Final = (
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("tag:yaml.org,2002:float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("tag:yaml.org,2002:float", r"[-+]?[0-9]+[eE][-+]?[0-9]+", "-+0123456789"),
+    ("tag:yaml.org,2002:float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+)
+"""Tags, patterns and first letters of YAML 1.2's truth values and numbers, instead of those of YAML 1.1."""
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {word[0] for word in _WORDS}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in _WORDS:
+    _Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        near = ", ".join(sorted(p.name for p in path.parent.glob("*.y*ml"))) if path.parent.is_dir() else ""
-        raise ConfigError(f"configuration file '{path.absolute()}' does not exist" + (f"; there are: {near}" if near else ""))
+        there = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = f"{closest(path.name, there)} (there: {', '.join(there)})" if there else ""
+        raise ConfigError(f"configuration file '{path.absolute()}' does not exist{hint}")
     try:
-        told = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        told = _parsed(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not YAML: {error.problem}") from None
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise ConfigError(f"{place}: cannot be read as YAML: {error.problem or error.context}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     if told is None:
         return {}
     if not isinstance(told, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys to values, this is a {type(told).__name__}")
-    return told
+        raise ConfigError(f"{path}: a configuration has keys with values, this is a {type(told).__name__}")
+    return {key: _unshared(value) for key, value in told.items()}
 
 
-def _value(text: str, where: str) -> Any:
+def _parsed(text: str) -> Any:
+    loader = _Loader(text)
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _unshared(value: Any) -> Any:
+    """Copy in which YAML aliases are values of their own, so that setting one key changes only that key."""
+    if isinstance(value, dict):
+        return {key: _unshared(below) for key, below in value.items()}
+    return [_unshared(below) for below in value] if isinstance(value, list) else value
+
+
+# Single keys
+
+
+class _Setting(NamedTuple):
+    """One key given outside the file; `exact` is false where the case of letters does not count."""
+
+    origin: str
+    keys: tuple[str, ...]
+    text: str
+    exact: bool
+
+
+def _settings(environ: Mapping[str, str], overrides: Sequence[str]) -> Iterator[_Setting]:
+    """Single keys in the order in which they are set: the later wins."""
+    for variable, text in sorted(environ.items()):
+        if variable.upper().startswith(PREFIX):
+            keys = tuple(variable[len(PREFIX) :].split("__"))
+            yield _Setting(f"environment variable {variable}", keys, text, exact=False)
+    for override in overrides:
+        key, _, text = override.partition("=")
+        keys = tuple(part.strip() for part in key.split(".")) if "=" in override else ()
+        yield _Setting(f"--set {override}", keys, text, exact=True)
+
+
+def _put(top: _Place, setting: _Setting) -> tuple[str | int, ...]:
+    """Set one nested key and give its path; positions in a list must exist."""
+    if not all(setting.keys):
+        raise ConfigError("a level of the key is empty")
+    if not setting.keys:
+        raise ConfigError("give KEY=VALUE, e.g. windows=[7,30]")
+    try:
+        value = _parsed(setting.text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the value {text!r} is not YAML: {str(error).splitlines()[0]}") from None
-
-
-def _put(told: Any, keys: Sequence[str], value: Any, where: str, model: type[BaseModel]) -> None:
-    """Set one nested key; list positions must exist."""
-    fields = tuple(model.model_fields)
-    if keys[0] not in fields:
-        raise ConfigError(f"{where}: unknown key '{keys[0]}'{closest(keys[0], fields)} (keys: {', '.join(fields)})")
-    place = told
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(place, list):
-            if not re.fullmatch(r"\d+", key) or int(key) >= len(place):
-                raise ConfigError(f"{where}: '{'.'.join(keys[:depth])}' is a list of {len(place)}; '{key}' is not a position in it")
-            index: Any = int(key)
-        elif isinstance(place, dict):
-            index = key
+        told = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
+        raise ConfigError(f"the value cannot be read as YAML: {told}") from None
+    place, path = top, list[str | int]()
+    for depth, name in enumerate(setting.keys):
+        key = place.key(name, exact=setting.exact, where=_path(path))
+        path.append(key)
+        if depth == len(setting.keys) - 1:
+            place.value[key] = value
         else:
-            raise ConfigError(f"{where}: '{'.'.join(keys[:depth])}' has no keys below it")
-        if last:
-            place[index] = value
-        else:
-            if isinstance(place, dict) and place.get(index) is None:
-                place[index] = {}
-            place = place[index]
+            if isinstance(place.value, dict) and place.value.get(key) is None:
+                place.value[key] = place.default(key)
+            place = place.below(key)
+    return tuple(path)
 
 
-def _sentence(problem: Any, told: Any, model: type[BaseModel]) -> str:
-    """One validation error as: where = what was given; what is allowed."""
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    location = _without_tags(location, told)
-    place = _path(location)
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        known = _fields_at(location[:-1], told, model)
-        return f"{place}: unknown key{closest(str(location[-1]), known)}" + (f" (keys: {', '.join(known)})" if known else "")
-    if kind == "missing":
-        described = _description(location, told, model)
-        return f"{place}: is required" + (f" ({described})" if described else "")
-    if kind == "union_tag_invalid":
-        allowed = re.findall(r"'([^']*)'", str(context.get("expected_tags", "")))
-        given = str(context.get("tag"))
-        return f"{place}.{_tag_name(context)}={given!r}; choose one of {allowed}{closest(given, allowed)}"
-    if kind == "union_tag_not_found":
-        return f"{place}: {_tag_name(context)} is required"
-    given = repr(problem.get("input"))
-    given = given if len(given) <= 80 else given[:77] + "…"
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        return f"{place}={given}; choose one of {allowed}{closest(str(problem.get('input')), allowed)}"
-    if kind == "value_error":
-        return f"{place}: {context.get('error', problem['msg'])}" if place else str(context.get("error", problem["msg"]))
-    return f"{place}={given}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+class _Place(NamedTuple):
+    """A value of the configuration, and the type that it shall have."""
+
+    annotation: Any
+    value: Any
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        """Model of the value: the only one, or of several kinds the one whose tag is given."""
+        models = list(_models(self.annotation))
+        if len(models) == 1:
+            return models[0]
+        if isinstance(self.value, Mapping):
+            for model in models:
+                if any(self.value.get(name) in allowed for name, allowed in _tags(model).items()):
+                    return model
+        return None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Known keys of the value; none where any key is allowed."""
+        return tuple(self.model.model_fields) if self.model else ()
+
+    def key(self, name: str, *, exact: bool, where: str) -> str | int:
+        """Key or position that `name` means here."""
+        if isinstance(self.value, list):
+            if not re.fullmatch(r"[0-9]+", name) or int(name) >= len(self.value):
+                n = len(self.value)
+                raise ConfigError(f"'{where}' is a list of {n}; '{name}' is not a position in it")
+            return int(name)
+        if not isinstance(self.value, dict):
+            raise ConfigError(f"'{where}' is {_shown(self.value)}, which has no keys below it")
+        known = self.fields or tuple(self.value)
+        if name in known:
+            return name
+        same = [key for key in known if str(key).lower() == name.lower()]
+        if same and not exact:
+            return same[0]
+        if self.fields:
+            place = f"{where}.{name}" if where else name
+            raise ConfigError(_unknown(place, name, known))
+        return name
+
+    def below(self, key: str | int) -> _Place:
+        """Place of a key or position."""
+        inside = None
+        if isinstance(key, int) and isinstance(self.value, list):
+            inside = self.value[key]
+        elif isinstance(self.value, Mapping):
+            inside = self.value.get(key)
+        if self.model is not None and key in self.fields:
+            return _Place(self.model.model_fields[str(key)].annotation, inside)
+        held = next(
+            (get_args(m) for m in _members(self.annotation) if get_origin(m) is not Literal and get_args(m)),
+            (Any,),
+        )
+        if isinstance(key, str):
+            return _Place(held[-1], inside)
+        return _Place(held[key] if key < len(held) and Ellipsis not in held else held[0], inside)
+
+    def default(self, key: str | int) -> Any:
+        """Plain values from which a nested key starts that the file leaves out."""
+        field = self.model.model_fields.get(str(key)) if self.model else None
+        value = field.default if field is not None else None
+        return value.model_dump() if isinstance(value, BaseModel) else {}
 
 
-def _tag_name(context: Mapping[str, Any]) -> str:
-    return str(context.get("discriminator", "kind")).strip("'")
-
-
-def _path(location: Sequence[Any]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text
-
-
-def _without_tags(location: Sequence[Any], told: Any) -> list[Any]:
-    """Location without the names of union members, which are not keys of the file."""
-    kept, place = [], told
-    for i, part in enumerate(location):
-        if isinstance(part, str) and isinstance(place, Mapping) and part not in place and i < len(location) - 1:
-            continue
-        kept.append(part)
-        try:
-            place = place[part]
-        except (KeyError, IndexError, TypeError):
-            place = None
-    return kept
+def _members(annotation: Any) -> Iterator[Any]:
+    """Types that a value may have, out of unions."""
+    if get_origin(annotation) is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for argument in get_args(annotation):
+            yield from _members(argument)
+    else:
+        yield annotation
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Models that a type annotation can hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list):
-        for argument in get_args(annotation):
-            yield from _models(argument)
+    """Models that a value may have."""
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            yield member
 
 
-def _model_at(location: Sequence[Any], told: Any, model: type[BaseModel]) -> type[BaseModel] | None:
-    here: type[BaseModel] | None = model
-    place = told
-    for part in location:
-        try:
-            place = place[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-        if isinstance(part, int):
-            continue
-        if here is None or part not in here.model_fields:
-            return None
-        choices = list(_models(here.model_fields[part].annotation))
-        here = choices[0] if choices else None
-        parent_choices = choices
-    if isinstance(place, Mapping) and location and here is not None:
-        for choice in parent_choices:
-            tag = choice.model_fields.get("kind")
-            if tag is not None and place.get("kind") == tag.default:
-                return choice
-    return here
+def _tags(model: type[BaseModel]) -> dict[str, tuple[Any, ...]]:
+    """Fields with a closed list of values, one of which names the kind in a union of models."""
+    fields = {name: field.annotation for name, field in model.model_fields.items()}
+    return {name: get_args(annotation) for name, annotation in fields.items() if get_origin(annotation) is Literal}
 
 
-def _fields_at(location: Sequence[Any], told: Any, model: type[BaseModel]) -> tuple[str, ...]:
-    here = _model_at(location, told, model)
-    return tuple(here.model_fields) if here is not None else ()
+# Sentences
 
 
-def _description(location: Sequence[Any], told: Any, model: type[BaseModel]) -> str:
-    here = _model_at(location[:-1], told, model)
-    if here is None or location[-1] not in here.model_fields:
-        return ""
-    return here.model_fields[location[-1]].description or ""
+def _sentence(problem: Any, top: _Place) -> tuple[tuple[str | int, ...], str]:
+    """Path of one validation error, and what to say: what was given, what is allowed."""
+    path: list[str | int] = []
+    parent = place = top
+    for part in problem["loc"]:
+        given = part in place.value if isinstance(place.value, Mapping) else isinstance(place.value, list)
+        if given or part in place.fields:  # else the name of a union's member, which is no key of the file
+            path.append(part)
+            parent, place = place, place.below(part)
+    where, kind, context = _path(path), problem["type"], problem.get("ctx", {})
+    told = f"{where}={_shown(problem.get('input'))}"
+    if kind == "extra_forbidden":
+        sentence = _unknown(where, str(path[-1]), parent.fields)
+    elif kind == "missing":
+        described = parent.model.model_fields[str(path[-1])].description if parent.model and path else None
+        sentence = f"{where} is required" + (f": {described}" if described else "")
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = str(context.get("discriminator", "kind")).strip("'")
+        allowed = [value for model in _models(place.annotation) for value in _tags(model)[tag]]
+        found = place.value.get(tag) if isinstance(place.value, Mapping) else None
+        sentence = f"{where}.{tag}" + (" is required" if found is None else f"={found!r}")
+        sentence += f"; choose one of {allowed}{closest(str(found), map(str, allowed))}"
+    elif kind == "literal_error":
+        allowed = [v for m in _members(place.annotation) if get_origin(m) is Literal for v in get_args(m)]
+        sentence = f"{told}; choose one of {allowed}{closest(str(problem.get('input')), map(str, allowed))}"
+    elif kind == "value_error":
+        sentence = (f"{where}: " if where else "") + str(context.get("error", problem["msg"]))
+    else:
+        sentence = f"{told}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return tuple(path), sentence
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    return f"{where}: unknown key{closest(name, known)}" + (f" (keys: {', '.join(known)})" if known else "")
+
+
+def _origin(keys: tuple[str | int, ...], origins: Mapping[tuple[str | int, ...], str]) -> str:
+    """Where a value was given: by the longest path, set outside the file, that leads to it; else in the file."""
+    return next(origins[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in origins)
+
+
+def _path(keys: Sequence[str | int]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

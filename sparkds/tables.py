@@ -171,6 +171,8 @@ class Tables:
 
     def exists(self, name: str) -> bool:
         """Whether there is a Delta table of that name."""
+        if self.is_local:
+            return any(Path(self.path(name).removeprefix("file:"), "_delta_log").glob("*.json"))
         return self._history(name, 1) is not None
 
     def read(
@@ -360,9 +362,9 @@ class Tables:
         if evolve:
             writer = writer.option("mergeSchema", "true")
         self._checked(lambda: writer.overwrite(condition), name)
-        commit = self.last_commit(name)
-        assert commit is not None
-        return commit
+        history = self._history(name, 1)
+        assert history
+        return history[0]
 
     def merge(
         self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec
@@ -450,7 +452,7 @@ class Tables:
         """Newest commits, the newest first; None when there is no Delta table."""
         from pyspark.errors import PySparkException
 
-        if self.is_local and not Path(self.path(name).removeprefix("file:"), "_delta_log").is_dir():
+        if self.is_local and not self.exists(name):
             return None
         try:
             rows = self.spark.sql(f"DESCRIBE HISTORY {self.identifier(name)} LIMIT {limit}").collect()

@@ -136,6 +136,8 @@ class _Run:
         self.warnings: list[str] = []
         self.intake: dict[str, int] = {}
         self.written: dict[str, int] = {}
+        self.newest: dict[str, Commit | None] = {}
+        self.touched: dict[int, date | None] = {}
 
     @property
     def names(self) -> dict[str, str]:
@@ -148,20 +150,33 @@ class _Run:
             "edges": f"{name}_rfm_edges",
         }
 
+    def _newest(self, what: str) -> Commit | None:
+        """Newest commit of this job in an output table; asked once, then known from the run's own writes."""
+        if what not in self.newest:
+            self.newest[what] = self.output.last_commit(self.names[what])
+        return self.newest[what]
+
+    def _write(self, what: str, frame: DataFrame, *, rows: Any, metadata: dict[str, Any], spec: TableSpec) -> None:
+        """Replace a slice of an output table."""
+        commit = self.output.replace(self.names[what], frame, rows=rows, metadata={"job": JOB, **metadata}, spec=spec)
+        self.newest[what] = commit
+        self.written[what] = commit.rows or 0
+
     def result(self) -> JobResult:
         """Do everything and tell."""
         events = self._events()
         self._hold_definitions()
-        tiles_commit = self.output.last_commit(self.names["tiles"])
+        tiles_commit = self._newest("tiles")
         last, complete_through = self._last_day(events, tiles_commit)
         self._tile(events, tiles_commit, last, complete_through)
         days = self._snapshot(last, complete_through)
         if self.asked.first is None and len(days) < 32:
             self._checkpoint(last)
+        commits = {what: self._newest(what) for what in self.names}
         tables = [
-            TableResult(name, self.output.version(name), self.written.get(name, 0))
-            for name in self.names.values()
-            if self.output.exists(name)
+            TableResult(self.names[what], commit.version, self.written.get(what, 0))
+            for what, commit in commits.items()
+            if commit is not None
         ]
         sections = {"input": self.intake, "snapshots": {"as_of": last, "days": days}}
         return JobResult(self.intake.get("n_events", 0), tables, self.warnings, sections)
@@ -243,12 +258,11 @@ class _Run:
         if days is not None and not whole:
             tiles = tiles.where(F.col("day").isin(days))
         rows = None if days is None else {"day": Between(days[0], days[-1]) if whole else days}
-        commit = self.output.replace(
-            self.names["tiles"],
+        self._write(
+            "tiles",
             tiles,
             rows=rows,
             metadata={
-                "job": JOB,
                 "definition_hash": self.spec.tile_hash,
                 "source": self.config.source,
                 "source_version": version,
@@ -267,7 +281,6 @@ class _Run:
                 definition_hash=self.spec.tile_hash,
             ),
         )
-        self.written[self.names["tiles"]] = commit.rows or 0
         self._tell_intake(intake.get, copies.get if self.spec.deduplicate else {})
 
     def _days_to_tile(self, events: DataFrame, stored: Commit | None, last: date, version: str) -> list[date] | None:
@@ -315,12 +328,17 @@ class _Run:
 
     def _touched_from(self, since: Any) -> date | None:
         """First day whose tiles differ from those of version `since`; None when none does."""
+        name = self.names["tiles"]
+        if since not in self.touched:
+            self.touched[since] = self._first_difference(name, since)
+        return self.touched[since]
+
+    def _first_difference(self, name: str, since: Any) -> date | None:
         from pyspark.sql import functions as F
 
-        name = self.names["tiles"]
-        now = self.output.last_commit(name)
+        now = self._newest("tiles")
         assert now is not None
-        if since is None:
+        if since is None or now.changed_since:
             return date.min
         if now.version == since:
             return None
@@ -345,7 +363,7 @@ class _Run:
         from sparkds.features.snapshots import snapshots_frame
 
         name = self.names["snapshots"]
-        commit = self.output.last_commit(name)
+        commit = self._newest("snapshots")
         stored = self._stored(name, commit)
         first = self.asked.first or min(stored.days, default=last)
         wanted = self.config.snapshots.days(min(first, last), last)
@@ -368,14 +386,13 @@ class _Run:
         frame = frame.select(*columns[:lead], complete, *columns[lead:])
         held = stored.days | set(days)
         incomplete = {d for d in (stored.incomplete - set(days)) | {d for d in days if d > complete_through}}
-        tiles = self.output.last_commit(self.names["tiles"])
+        tiles = self._newest("tiles")
         assert tiles is not None
-        written = self.output.replace(
-            name,
+        self._write(
+            "snapshots",
             frame,
             rows={"as_of": days},
             metadata={
-                "job": JOB,
                 "definition_hash": self.spec.definition_hash,
                 "as_of": [d.isoformat() for d in days],
                 "held": [[a.isoformat(), b.isoformat()] for a, b in ranges(held)],
@@ -386,7 +403,6 @@ class _Run:
             },
             spec=self._snapshot_spec(),
         )
-        self.written[name] = written.rows or 0
         return days
 
     def _stored(self, name: str, commit: Commit | None) -> Stored:
@@ -413,7 +429,7 @@ class _Run:
 
     def _checkpoint_through(self) -> date | None:
         """Day of the stored checkpoint; None when there is none, or when tiles below it have changed since."""
-        commit = self.output.last_commit(self.names["checkpoints"])
+        commit = self._newest("checkpoints")
         if commit is None or commit.changed_since:
             return None
         through = date.fromisoformat(commit.metadata["through"])
@@ -428,20 +444,19 @@ class _Run:
         stored = self._checkpoint_through()
         if stored is not None and stored >= wanted:
             return
-        tiles = self.output.last_commit(self.names["tiles"])
+        tiles = self._newest("tiles")
         assert tiles is not None
-        commit = self.output.replace(
-            self.names["checkpoints"],
+        self._write(
+            "checkpoints",
             checkpoints_frame(self.spec, self._tiles_for(wanted + timedelta(days=self.spec.longest_window)), wanted),
             rows=None,
-            metadata={"job": JOB, "definition_hash": self.spec.tile_hash, "through": wanted.isoformat(), "tiles_version": tiles.version},
+            metadata={"definition_hash": self.spec.tile_hash, "through": wanted.isoformat(), "tiles_version": tiles.version},
             spec=TableSpec(
                 comment="State of each entity merged over all days up to `day`; read by daily runs instead of old tiles",
                 keys=(*self.spec.keys, "day"),
                 definition_hash=self.spec.tile_hash,
             ),
         )
-        self.written[self.names["checkpoints"]] = commit.rows or 0
 
     def _edges(self, fitted_as_of: date) -> Edges | None:
         """Stored RFM edges, or newly fitted ones, kept before they are used."""
@@ -469,11 +484,11 @@ class _Run:
             for measure in MEASURES
         ]
         schema = "version int, measure string, edges array<double>, fitted_as_of date, definition_hash string"
-        commit = self.output.replace(
-            name,
+        self._write(
+            "edges",
             self.output.spark.createDataFrame(rows, schema),
             rows={"version": [version]},
-            metadata={"job": JOB, "definition_hash": rfm.definition_hash, "version": version},
+            metadata={"definition_hash": rfm.definition_hash, "version": version},
             spec=TableSpec(
                 comment="Inner quantile edges of the RFM measures; a version is never changed",
                 columns={"edges": "ascending, at shares 0.2 0.4 0.6 0.8", "fitted_as_of": "snapshot the edges were fitted from"},
@@ -481,7 +496,6 @@ class _Run:
                 cluster_by=("version",),
             ),
         )
-        self.written[name] = commit.rows or 0
         return edges
 
     def _snapshot_spec(self) -> TableSpec:

@@ -1,0 +1,56 @@
+# Two commands need nothing before them: `make demo` and `make test`.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+RUN := source $(VENV)/java.env &&
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: $(READY) ## find or install Python and Java, make .venv with exact pins, fetch the Delta jar
+
+$(READY): scripts/setup.sh requirements/lock.txt setup.py
+	@bash scripts/setup.sh $(VENV)
+	@touch $(READY)
+
+demo: $(READY) ## run the feature pipeline on real transactions and show what it wrote
+	@$(RUN) $(PY) -m sparkds demo
+
+test: $(READY) ## run the tests without Spark, on a classic and on a Connect session, and with serverless's refusals
+	$(RUN) $(PY) -m pytest -q -m "not spark and not slow"
+	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q -m "spark and not slow"
+	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q -m "spark and not slow"
+
+test-fast: $(READY) ## run the tests that need no JVM
+	$(PY) -m pytest -q -m "not spark and not slow"
+
+test-classic: $(READY) ## run the Spark tests on a classic session
+	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q -m "spark and not slow"
+
+test-connect: $(READY) ## run the Spark tests on a Connect session
+	$(RUN) SPARKDS_TEST_SESSION=connect $(PY) -m pytest -q -m "spark and not slow"
+
+test-slow: $(READY) ## run the fault and packaging tests
+	$(RUN) $(PY) -m pytest -q -m slow
+
+lint: $(READY) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY) ## put the code into shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(READY) ## measure the features against their peers (about 10 minutes)
+	$(RUN) $(PY) benchmarks/features.py
+
+wheel: $(READY) ## build dist/*.whl
+	$(PY) -m build --wheel --no-isolation
+
+clean: ## remove what make has made
+	rm -rf $(VENV) build dist *.egg-info results spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache
