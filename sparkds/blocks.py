@@ -59,15 +59,19 @@ def map_blocks(
     DataFrame
         Lazy; one exchange by `keys` and one sort more than `frame`.
     """
-    names = [f"`{name.replace('`', '``')}`" for name in (*keys, *order)]
-    gathered = frame.repartition(*names[: len(keys)]).sortWithinPartitions(*names)
-    return gathered.mapInArrow(BlockMapper(tuple(keys), kernel, block_rows, block_keys), schema)
+    names = tuple(frame.columns)
+    plain = [f"c{i}" for i in range(len(names))]  # mapInArrow cannot take a name with a dot
+    by_key = [plain[names.index(key)] for key in keys]
+    in_order = [plain[names.index(name)] for name in order]
+    gathered = frame.toDF(*plain).repartition(*by_key).sortWithinPartitions(*by_key, *in_order)
+    return gathered.mapInArrow(BlockMapper(names, tuple(keys), kernel, block_rows, block_keys), schema)
 
 
 @dataclass(frozen=True)
 class BlockMapper:
     """What runs on a worker: Arrow batches of one sorted partition in, Arrow batches of the kernel out."""
 
+    names: tuple[str, ...]
     keys: tuple[str, ...]
     kernel: Kernel
     block_rows: int
@@ -80,7 +84,7 @@ class BlockMapper:
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            waiting.append(batch)
+            waiting.append(batch.rename_columns(self.names))
             n_waiting += batch.num_rows
             if n_waiting < limit:
                 continue

@@ -34,22 +34,17 @@ JOB_HELP: Final = {"feature_engineering_pipeline": "Rolling RFM and aggregation 
 LOG = logging.getLogger("sparkds")
 
 
-class Day(click.ParamType):
-    """A day as YYYY-MM-DD."""
-
-    name = "date"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """Parse, or end with a usage error."""
-        if isinstance(value, date):
-            return value
-        try:
-            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-                return date.fromisoformat(value)
-            told = ""
-        except ValueError as error:
-            told = f" ({error})"
-        raise click.BadParameter(f"{value!r} is not a date{told}; write it as YYYY-MM-DD", ctx, param)
+def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
+    """Parse a day written as YYYY-MM-DD, or end with a usage error."""
+    if value is None:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            return date.fromisoformat(value)
+        told = ""
+    except ValueError as error:
+        told = f" ({error})"
+    raise click.BadParameter(f"{value!r} is not a date{told}; write it as YYYY-MM-DD", ctx, param)
 
 
 class Commands(click.Group):
@@ -83,9 +78,9 @@ def _job_command(job: str) -> click.Command:
         click.option("--output", "-o", required=True, help="location of the results: a directory or catalog.schema"),
         click.option("--config", "-c", "config_path", type=click.Path(), help="YAML file"),
         click.option("--verbose", "-v", is_flag=True, help="show stages, timings and tracebacks"),
-        click.option("--as-of", type=Day(), help="newest day; the last complete one if absent"),
-        click.option("--start", type=Day(), help="first day of a backfill"),
-        click.option("--end", type=Day(), help="last day of a backfill"),
+        click.option("--as-of", callback=_day, metavar="DATE", help="newest day; the last complete one if absent"),
+        click.option("--start", callback=_day, metavar="DATE", help="first day of a backfill"),
+        click.option("--end", callback=_day, metavar="DATE", help="last day of a backfill"),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="one key of the configuration, e.g. windows=[7,30]"),
         click.option("--allow-incomplete", is_flag=True, help="compute days whose data are not complete, and mark the rows"),
         click.option("--rebuild", is_flag=True, help="compute the asked days again, whatever is stored"),
@@ -100,10 +95,10 @@ def _job_command(job: str) -> click.Command:
 
     for option in reversed(options):
         run = option(run)
-    return click.command(name=job, help=JOB_HELP.get(job))(run)
+    return click.command(name=job, help=JOB_HELP.get(job), short_help=JOB_HELP.get(job))(run)
 
 
-@commands.command()
+@commands.command(short_help="Print the JSON schema of a job's configuration.")
 @click.argument("job")
 def schema(job: str) -> None:
     """Print the JSON schema of a job's configuration."""
@@ -113,7 +108,7 @@ def schema(job: str) -> None:
         click.echo(json.dumps(config.schema(_module(JOBS[job]).Config), indent=2, ensure_ascii=False))
 
 
-@commands.command()
+@commands.command(short_help="Run the feature pipeline on real transactions (CDNOW).")
 @click.option("--output", "-o", default="results/demo", show_default=True, help="directory for tables and figures")
 def demo(output: str) -> None:
     """Run the feature pipeline on real transactions (CDNOW) and show what it wrote."""
@@ -191,9 +186,9 @@ def _module(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in ("pyspark", "delta"):
+        if error.name != "pyspark":
             raise
-        raise ConfigError(f"{error.name} is not installed; on a laptop: pip install 'sparkds[local]'") from error
+        raise ConfigError("pyspark is not installed; on a laptop: pip install 'sparkds[local]'") from error
 
 
 @contextmanager
@@ -224,7 +219,6 @@ def _logging_to_stderr(verbose: bool) -> Iterator[None]:
 @contextmanager
 def _stdout_kept() -> Iterator[None]:
     """Keep standard output for the status: what Python, a library or the JVM prints meanwhile goes to standard error."""
-    sys.stdout.flush()
     kept = _moved_to_stderr()
     try:
         with redirect_stdout(sys.stderr):
@@ -237,11 +231,10 @@ def _stdout_kept() -> Iterator[None]:
 
 def _moved_to_stderr() -> int | None:
     """Let descriptor 1 mean standard error; give a descriptor of what it was, None where there is no such thing."""
-    try:
-        os.fstat(2)
-        kept = os.dup(1)
-    except OSError:
+    if sys.__stdout__ is None or sys.__stderr__ is None:  # closed by who started the process; 1 or 2 may be anything now
         return None
+    sys.stdout.flush()
+    kept = os.dup(1)
     os.dup2(2, 1)
     return kept
 

@@ -43,8 +43,7 @@ def cdnow() -> list[Transaction]:
     text = files(__name__).joinpath("CDNOW_master.txt").read_text(encoding="ascii")
     rows = (line.split() for line in text.splitlines()[1:] if line.strip())
     return [
-        Transaction(customer, datetime.strptime(day, "%Y%m%d").date(), int(cds), Decimal(amount))
-        for customer, day, cds, amount in rows
+        Transaction(customer, datetime.strptime(day, "%Y%m%d").date(), int(cds), Decimal(amount)) for customer, day, cds, amount in rows
     ]
 
 

@@ -46,7 +46,7 @@ class Config(FeatureSet):
     lateness_days : int
         Events may arrive this many days late: as many of the last tiled days are read again when the source has changed.
         A Delta source with a change feed needs no such bound.
-    snapshots : Schedule
+    schedule : Schedule
     refit_rfm_edges : bool
         Fit the RFM edges again, as a new version that the snapshots written from now on use.
     """
@@ -55,7 +55,7 @@ class Config(FeatureSet):
     source_columns: Mapping[str, str] | None = Field(default=None, description="column: type, for CSV and JSON")
     name: str = Field(default="features", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="feature table")
     lateness_days: int = Field(default=3, ge=0, description="how many days late an event may arrive")
-    snapshots: Schedule = Field(default=Schedule(), description="which days have a snapshot")
+    schedule: Schedule = Field(default=Schedule(), description="which days have a snapshot")
     refit_rfm_edges: bool = Field(default=False, description="fit the RFM edges again as a new version")
 
     @property
@@ -366,7 +366,7 @@ class _Run:
         commit = self._newest("snapshots")
         stored = self._stored(name, commit)
         first = self.asked.first or min(stored.days, default=last)
-        wanted = self.config.snapshots.days(min(first, last), last)
+        wanted = self.config.schedule.days(min(first, last), last)
         touched_from = self._touched_from(commit.metadata.get("tiles_version")) if commit and stored.days else None
         days = days_to_compute(wanted, stored, touched_from=touched_from, rebuild=wanted if self.asked.rebuild else ())
         if not days:
