@@ -1,2 +1,3 @@
 """Batch analytics at Spark scale."""
+
 __version__ = "0.1.0"

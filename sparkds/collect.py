@@ -50,7 +50,8 @@ def one_row(frame: DataFrame) -> Any:
 def largest_day(frame: DataFrame, day: Column, *, until: date) -> date | None:
     """Latest day up to `until`; None when there is none. Reads only what `day` needs."""
     found = one_row(frame.select(day.alias("day")).where(F.col("day") <= F.lit(until)).agg(F.max("day").alias("day")))
-    return found["day"]
+    day_found: date | None = found["day"]
+    return day_found
 
 
 def days_in(frame: DataFrame, day: Column) -> list[date]:

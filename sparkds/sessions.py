@@ -110,7 +110,8 @@ def _connect(app_name: str, remote: str) -> SparkSession:
         # the server was just started with the static settings; setting them again on the session is refused, harmlessly
         warnings.filterwarnings("ignore", message=r"(?s).*CANNOT_MODIFY_STATIC_CONFIG.*")
         warnings.filterwarnings("ignore", message=r"(?s).*[Cc]annot modify the value of (a|the) .*config.*")
-        return builder.getOrCreate()
+        connected: SparkSession = builder.getOrCreate()
+        return connected
 
 
 def _classic(app_name: str, master: str | None) -> SparkSession:
@@ -130,7 +131,8 @@ def _classic(app_name: str, master: str | None) -> SparkSession:
         return spark
     for key, value in LOCAL_CONF.items():
         builder = builder.config(key, value)
-    return builder.master(master or "local[*]").getOrCreate()
+    local: SparkSession = builder.master(master or "local[*]").getOrCreate()
+    return local
 
 
 def environment(spark: SparkSession) -> dict[str, str]:
@@ -161,7 +163,7 @@ def progress(spark: SparkSession, stream: TextIO | None = None, *, every: float 
     """
     show = _Shown(stream or sys.stderr, every)
     if kind_of(spark) == "connect":
-        handler = show.connect_progress
+        handler: Any = show.connect_progress
         spark.registerProgressHandler(handler)
         try:
             yield

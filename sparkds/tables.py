@@ -10,37 +10,30 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sparkds import __version__
 from sparkds.errors import DataError, TableError, closest
+from sparkds.locations import Between, is_directory, literal, local_files, quoted, remote_files, slice_predicate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-FORMATS: Final = {"parquet": "parquet", "csv": "csv", "csv.gz": "csv", "json": "json", "jsonl": "json", "json.gz": "json"}
+T = TypeVar("T")
+
 UPKEEP: Final = frozenset(
     {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CHANGE COLUMN", "CREATE TABLE", "CLUSTER BY"}
 )
 """Operations that leave the rows as they are."""
 HASH_PROPERTY: Final = "sparkds.definition_hash"
 KEYS_PROPERTY: Final = "sparkds.primary_key"
-
-
-@dataclass(frozen=True)
-class Between:
-    """All values from `low` to `high`, both included."""
-
-    low: Any
-    high: Any
 
 
 @dataclass(frozen=True)
@@ -102,37 +95,6 @@ class Commit:
     metadata: dict[str, Any]
     rows: int | None = None
     changed_since: bool = False
-
-
-def quoted(name: str) -> str:
-    """Identifier for SQL, whatever characters it has."""
-    return "`" + name.replace("`", "``") + "`"
-
-
-def literal(value: Any) -> str:
-    """Value as an SQL literal of its type."""
-    if isinstance(value, datetime):
-        return f"TIMESTAMP'{value.isoformat()}'"
-    if isinstance(value, date):
-        return f"DATE'{value.isoformat()}'"
-    if isinstance(value, bool | int):
-        return str(value).upper()
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    raise TypeError(f"no SQL literal for {type(value).__name__}")
-
-
-def is_directory(location: str) -> bool:
-    """Whether a location names a directory; otherwise it is ``schema`` or ``catalog.schema``.
-
-    Examples
-    --------
-    >>> is_directory("results/"), is_directory("./results"), is_directory("main.features")
-    (True, True, False)
-    """
-    return "/" in location or "\\" in location or location in (".", "..") or not all(
-        IDENTIFIER.fullmatch(part) for part in location.split(".")
-    )
 
 
 class Tables:
@@ -366,9 +328,7 @@ class Tables:
         assert history
         return history[0]
 
-    def merge(
-        self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec
-    ) -> Commit:
+    def merge(self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec) -> Commit:
         """Update the rows whose keys are in `frame` and insert the others, in one commit.
 
         Parameters
@@ -423,7 +383,9 @@ class Tables:
             frame.limit(1).collect()
         except PySparkException as error:
             told = str(error)
-            if any(sign in told for sign in ("DELTA_FILE_NOT_FOUND", "VACUUM", "DELTA_MISSING_CHANGE_DATA", "DELTA_VERSIONS_NOT_CONTIGUOUS")):
+            if any(
+                sign in told for sign in ("DELTA_FILE_NOT_FOUND", "VACUUM", "DELTA_MISSING_CHANGE_DATA", "DELTA_VERSIONS_NOT_CONTIGUOUS")
+            ):
                 return None
             raise
         return frame
@@ -466,43 +428,13 @@ class Tables:
         """Format and path of a table of files in this directory."""
         if name in self._file_tables:
             return self._file_tables[name]
-        found = self._local_files(name) if self.is_local else self._remote_files(name)
+        found = local_files(self.location, name) if self.is_local else remote_files(self.spark, self.location, name)
         if not found:
             raise self._absent(name)
         if len(found) > 1:
             raise TableError(f"several things are named '{name}' in {self.location}: {', '.join(p for _, p in found)}; keep one")
         self._file_tables[name] = found[0]
         return found[0]
-
-    def _local_files(self, name: str) -> list[tuple[str, str]]:
-        root = Path(self.location.removeprefix("file:"))
-        found = []
-        for ending, kind in FORMATS.items():
-            if (root / f"{name}.{ending}").exists():
-                found.append((kind, str(root / f"{name}.{ending}")))
-        if (root / name).is_dir():
-            inside = [p.name for p in (root / name).rglob("*") if p.is_file() and not p.name.startswith(("_", "."))]
-            kinds = {kind for ending, kind in FORMATS.items() if any(n.endswith(f".{ending}") for n in inside)}
-            if len(kinds) > 1:
-                raise TableError(f"'{root / name}' holds files of several formats ({', '.join(sorted(kinds))}); keep one")
-            found.extend((kind, str(root / name)) for kind in kinds)
-        return found
-
-    def _remote_files(self, name: str) -> list[tuple[str, str]]:
-        """Files of a file system that only Spark can see."""
-        from pyspark.errors import PySparkException
-
-        found = []
-        for path, kinds in [(f"{self.path(name)}.{e}", {k}) for e, k in FORMATS.items()] + [(self.path(name), set(FORMATS.values()))]:
-            try:
-                listed = self.spark.read.format("binaryFile").option("recursiveFileLookup", True).load(path)
-                names = [row["path"] for row in listed.select("path").limit(1).collect()]
-            except PySparkException as error:
-                if "PATH_NOT_FOUND" in str(error):
-                    continue
-                raise
-            found.extend((k, path) for e, k in FORMATS.items() if k in kinds and any(n.endswith(f".{e}") for n in names))
-        return found
 
     def _absent(self, name: str) -> TableError:
         there: list[str] = []
@@ -515,7 +447,7 @@ class Tables:
         names = f" (tables: {', '.join(there)})" if there else ""
         return TableError(f"table '{name}' not found: looked for {looked}{closest(name, there)}{names}")
 
-    def _checked(self, action: Any, name: str) -> Any:
+    def _checked(self, action: Callable[[], T], name: str) -> T:
         """Run a Spark action and name what can be named of its failure."""
         from pyspark.errors import PySparkException
 
@@ -534,23 +466,6 @@ class Tables:
             if "DELTA_FAILED_TO_MERGE_FIELDS" in told or "DELTA_METADATA_MISMATCH" in told or "INCOMPATIBLE_DATA_FOR_TABLE" in told:
                 raise TableError(f"table '{name}' has other columns than the rows to write: {told.splitlines()[0]}") from error
             raise
-
-
-def slice_predicate(rows: Mapping[str, Iterable[Any] | Between]) -> str:
-    """SQL of a slice.
-
-    Examples
-    --------
-    >>> slice_predicate({"as_of": [date(2026, 1, 31)], "n": Between(1, 3)})
-    "`as_of` IN (DATE'2026-01-31') AND `n` BETWEEN 1 AND 3"
-    """
-    parts = []
-    for column, values in rows.items():
-        if isinstance(values, Between):
-            parts.append(f"{quoted(column)} BETWEEN {literal(values.low)} AND {literal(values.high)}")
-        else:
-            parts.append(f"{quoted(column)} IN ({', '.join(literal(value) for value in values)})")
-    return " AND ".join(parts)
 
 
 def commit_metadata(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -573,6 +488,15 @@ def _commit(row: Any) -> Commit:
 
 
 def _says_absent(told: str) -> bool:
-    signs = ("TABLE_OR_VIEW_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE", "DELTA_TABLE_NOT_FOUND", "is not a Delta table", "PATH_NOT_FOUND",
-             "DELTA_TABLE_ONLY_OPERATION", "SCHEMA_NOT_FOUND", "DELTA_PATH_DOES_NOT_EXIST", "NO_SUCH_CATALOG")
+    signs = (
+        "TABLE_OR_VIEW_NOT_FOUND",
+        "DELTA_MISSING_DELTA_TABLE",
+        "DELTA_TABLE_NOT_FOUND",
+        "is not a Delta table",
+        "PATH_NOT_FOUND",
+        "DELTA_TABLE_ONLY_OPERATION",
+        "SCHEMA_NOT_FOUND",
+        "DELTA_PATH_DOES_NOT_EXIST",
+        "NO_SUCH_CATALOG",
+    )
     return any(sign in told for sign in signs)

@@ -6,65 +6,16 @@ here and name it in the union at the foot of the file; no other file changes unl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from sparkds.declaration import Declaration
 from sparkds.features import states
+from sparkds.features.reduced import Merged, Reduced, TileTypes
 from sparkds.features.states import State
 from sparkds.features.windows import Array, Window
-
-Mask = npt.NDArray[np.bool_]
-TileTypes = Callable[[State], str]
-
-
-class Reduced(NamedTuple):
-    """A state merged over one window: one entry a cell.
-
-    Attributes
-    ----------
-    values : (n_cells,)
-        Whole numbers for decimals (in units of the last digit), days for dates, microseconds for timestamps, row
-        numbers for states that pick a row.
-    valid : (n_cells,) bool
-        False where the window holds nothing; as a feature, null.
-    dictionary : object, optional
-        What `values` are positions in; the values themselves if absent.
-    """
-
-    values: Array
-    valid: Mask
-    dictionary: Any = None
-
-
-class Merged(Protocol):
-    """States of a block merged over one window, computed when first asked for."""
-
-    @property
-    def as_of(self) -> Array:
-        """Day number of every cell: (n_cells,)."""
-
-    def __call__(self, state: State) -> Reduced:
-        """Sum, extreme or first/last value, as the state merges."""
-
-    def scale(self, state: State) -> int | None:
-        """Digits after the point when the state is a decimal, whose values come as whole numbers; None otherwise."""
-
-    def distinct(self, state: State) -> Array:
-        """Number of different items: (n_cells,)."""
-
-    def registers(self, state: State) -> tuple[Array, Array]:
-        """Filled registers and the sum over them of ``1 - 2^-rank``: two of (n_cells,)."""
-
-    def most_common(self, state: State) -> Reduced:
-        """Item with the largest count."""
-
-    def ranked(self, state: State, q: float) -> Reduced:
-        """Item at rank ``floor(q (n - 1))``."""
 
 
 def _always(values: Array) -> Reduced:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparkds.features.aggregations import Mask, Reduced
 from sparkds.features.merged import CountColumn, NumberColumn, PickColumn, SetColumn, StateColumn, check_fits
+from sparkds.features.reduced import Mask, Reduced
 from sparkds.features.states import Categories, Earliest, Items, Latest, State, decimal_type
 from sparkds.features.windows import Array
 
@@ -125,7 +125,8 @@ def _whole_numbers(column: Any, valid: Mask) -> Array:
     low, high = np.where(valid, words[:, 0], 0), np.where(valid, words[:, 1], 0)
     if np.array_equal(high, low >> 63):
         return low
-    return high.astype(object) * (1 << 64) + low.view(np.uint64).astype(object)
+    whole: Array = high.astype(object) * (1 << 64) + low.view(np.uint64).astype(object)
+    return whole
 
 
 def _decimals(values: Array, valid: Mask, precision: int, scale: int) -> pa.Array:

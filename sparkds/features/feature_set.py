@@ -103,7 +103,10 @@ class FeatureSet(Declaration):
     --------
     >>> from sparkds.features import Count, FeatureSet, Sum
     >>> spec = FeatureSet(
-    ...     keys=("customer_id",), event_time="bought_at", time_zone="Europe/Berlin", windows=(7, 30),
+    ...     keys=("customer_id",),
+    ...     event_time="bought_at",
+    ...     time_zone="Europe/Berlin",
+    ...     windows=(7, 30),
     ...     aggregations=(Count(), Sum(column="amount")),
     ... )
     >>> [feature.name for feature in spec.features]
@@ -207,8 +210,7 @@ class FeatureSet(Declaration):
         if self.rfm is None:
             return self.features
         return self.features + tuple(
-            Feature(name=name, aggregation=aggregation, window=window)
-            for name, (aggregation, window) in self.rfm.measures.items()
+            Feature(name=name, aggregation=aggregation, window=window) for name, (aggregation, window) in self.rfm.measures.items()
         )
 
     @property

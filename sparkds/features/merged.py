@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from sparkds.errors import DataError
-from sparkds.features.aggregations import Mask, Reduced
+from sparkds.features.reduced import Mask, Reduced
 from sparkds.features.states import State
 from sparkds.features.windows import Array, Block, IntArray, Window
 
@@ -81,7 +81,7 @@ def _extreme(dtype: np.dtype[Any], largest: bool) -> Any:
     """Identity of a minimum (largest) or a maximum."""
     if dtype.kind == "f":
         return np.inf if largest else -np.inf
-    if dtype == object:
+    if dtype.kind == "O":
         return 10**39 if largest else -(10**39)
     return np.iinfo(np.int64).max if largest else np.iinfo(np.int64).min
 
@@ -126,9 +126,7 @@ class MergedStates:
             n, total = (self.number(s) for s in moments_of(state, self.columns))
             sums: dict[Window, Array] = {}
             sums.update(
-                self.block.squared_deviation(
-                    n.values, _wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0)
-                )
+                self.block.squared_deviation(n.values, _wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0))
             )
         else:
             sums = self.block.add(_wide(column.values), windows)
@@ -199,9 +197,7 @@ class MergedStates:
             column = self.columns[state]
             assert isinstance(column, CountColumn), state
             top = self.block.most_common(column.row, column.item, column.n, self.windows[state])
-            self._items[state, None] = {
-                w: Reduced(np.maximum(item, 0), item >= 0, column.dictionary) for w, item in top.items()
-            }
+            self._items[state, None] = {w: Reduced(np.maximum(item, 0), item >= 0, column.dictionary) for w, item in top.items()}
         return self._items[state, None]
 
     def ranked(self, state: State, q: float) -> dict[Window, Reduced]:
@@ -284,4 +280,3 @@ def check_fits(values: Array, valid: Mask, digits: int, column: str) -> Array:
             "scale the column or cast it to double"
         )
     return values
-

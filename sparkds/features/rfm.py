@@ -23,12 +23,10 @@ from sparkds.features.aggregations import (
     DaysSinceLast,
     Distinct,
     Mean,
-    Merged,
-    Reduced,
     Sum,
-    TileTypes,
     quoted,
 )
+from sparkds.features.reduced import Merged, Reduced, TileTypes
 from sparkds.features.states import State
 from sparkds.features.windows import LIFETIME, Window
 

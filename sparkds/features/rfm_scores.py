@@ -31,9 +31,7 @@ def fitted_edges(rfm: RFM, snapshot: DataFrame, *, version: int) -> Edges:
     del rfm
     shares = F.array(*(F.lit(share) for share in EDGE_SHARES))
     buyers = snapshot.where(F.col("frequency") > 0)
-    found = one_row(
-        buyers.agg(*(F.approx_percentile(F.col(m).cast("double"), shares, F.lit(ACCURACY)).alias(m) for m in MEASURES))
-    )
+    found = one_row(buyers.agg(*(F.approx_percentile(F.col(m).cast("double"), shares, F.lit(ACCURACY)).alias(m) for m in MEASURES)))
     if found[MEASURES[0]] is None:
         raise DataError("no entity has a purchase in the snapshot from which the RFM edges are fitted; fit them on a later day")
     return Edges(version, *(tuple(found[measure]) for measure in MEASURES))
@@ -66,9 +64,7 @@ def with_scores(rfm: RFM, snapshot: DataFrame, edges: Edges) -> DataFrame:
     )
 
 
-def score_column(
-    measure: Column, edges: tuple[float, ...], *, ties: Literal["low", "high"], best: Literal["low", "high"]
-) -> Column:
+def score_column(measure: Column, edges: tuple[float, ...], *, ties: Literal["low", "high"], best: Literal["low", "high"]) -> Column:
     """Score 1 … 5 as `sparkds.features.rfm.score` gives it; null where the measure is null."""
     value = measure.cast("double")
     passed = F.lit(0)
@@ -105,7 +101,8 @@ def calibration_holdout_frame(rfm: RFM, keys: tuple[str, ...], calibration: Data
     DataFrame
         The keys, ``frequency_cal``, ``recency_cal`` and ``T_cal`` (days), ``monetary_value_cal``,
         ``frequency_holdout`` (purchase days after calibration), ``monetary_value_holdout`` (their mean daily value, 0
-        without any) and ``duration_holdout`` (days): the columns that BG/NBD and Gamma-Gamma fitters take. Entities without a purchase in the calibration period have no row.
+        without any) and ``duration_holdout`` (days): the columns that BG/NBD and Gamma-Gamma fitters take.
+        Entities without a purchase in the calibration period have no row.
     """
     del rfm
     names = [_column(key) for key in keys]

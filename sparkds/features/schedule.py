@@ -61,9 +61,7 @@ class Stored(NamedTuple):
     incomplete: frozenset[date]
 
 
-def days_to_compute(
-    wanted: Collection[date], stored: Stored, *, touched_from: date | None, rebuild: Collection[date] = ()
-) -> list[date]:
+def days_to_compute(wanted: Collection[date], stored: Stored, *, touched_from: date | None, rebuild: Collection[date] = ()) -> list[date]:
     """Days to write: missing ones, those made too early, and all that a changed tile can reach.
 
     Parameters

@@ -108,9 +108,7 @@ def checkpoints_frame(spec: FeatureSet, tiles: DataFrame, through: date) -> Data
         through=day_number(through),
     )
     columns = [f"{quoted(name)} {dtype}" for name, dtype in _states_until(spec, tiles, through).dtypes]
-    return map_blocks(
-        _states_until(spec, tiles, through), keys=spec.keys, order=("day",), kernel=kernel, schema=", ".join(columns)
-    )
+    return map_blocks(_states_until(spec, tiles, through), keys=spec.keys, order=("day",), kernel=kernel, schema=", ".join(columns))
 
 
 def _tile_types(spec: FeatureSet, tiles: DataFrame) -> dict[State, str]:
@@ -197,5 +195,3 @@ def _days_of(table: pa.Table) -> npt.NDArray[np.int64]:
     days = number_array(table.column("day"))[0]
     assert days.dtype == np.int64
     return days
-
-

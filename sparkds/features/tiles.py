@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from sparkds.days import ONE_DAY, start_of_day
 from sparkds.features.aggregations import quoted
-from sparkds.features.states import State, is_float, is_number
+from sparkds.features.states import State, is_float
 
 if TYPE_CHECKING:
     from pyspark.sql import Observation
@@ -91,8 +91,8 @@ def prepared_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
     columns = [F.col(quoted(key)) for key in spec.keys]
     columns.append(local_day_column(spec.event_time, types[spec.event_time], spec.time_zone, spec.event_time_zone).alias(DAY))
     columns.append(instant_column(spec.event_time, types[spec.event_time], spec.event_time_zone).alias(AT))
-    for where, name in _predicates(spec).items():
-        columns.append(F.coalesce(F.expr(where), F.lit(False)).alias(name))
+    for predicate, name in _predicates(spec).items():
+        columns.append(F.coalesce(F.expr(predicate), F.lit(False)).alias(name))
     for (column, where, sql), name in _values(spec, types).items():
         value = F.expr(sql.format(value=f"({_finite_sql(column, types[column])})"))
         columns.append((value if where is None else F.when(F.coalesce(F.expr(where), F.lit(False)), value)).alias(name))

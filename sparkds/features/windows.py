@@ -264,11 +264,10 @@ class Block:
         if values.dtype.kind == "f":
             return running(np.add, values, self.starts)
         prefix = np.concatenate((np.zeros(1, dtype=values.dtype), np.cumsum(values)))
-        return prefix[1:] - prefix[self.starts[:-1]][self.entity]
+        summed: Array = prefix[1:] - prefix[self.starts[:-1]][self.entity]
+        return summed
 
-    def _ring_moments(
-        self, n: Array, mean: Array, m2: Array, low: IntArray, high: IntArray
-    ) -> tuple[Array, Array, Array]:
+    def _ring_moments(self, n: Array, mean: Array, m2: Array, low: IntArray, high: IntArray) -> tuple[Array, Array, Array]:
         """Count, mean and M2 of the rows ``low … high - 1`` of every cell, by two passes over the ring's rows."""
         length = high - low
         offset = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(length)))
@@ -294,9 +293,7 @@ class Block:
         found = np.maximum.accumulate(row)[self.end - 1]
         return np.where(found >= self.begin(window), found, -1)
 
-    def distinct(
-        self, row: IntArray, item: IntArray, windows: Sequence[Window], weight: IntArray | None = None
-    ) -> dict[Window, IntArray]:
+    def distinct(self, row: IntArray, item: IntArray, windows: Sequence[Window], weight: IntArray | None = None) -> dict[Window, IntArray]:
         """Number (or summed weight) of different items in every window, without keeping a set.
 
         An occurrence on day d whose next occurrence is on day e is the item's last one for ``as_of`` in
@@ -338,9 +335,7 @@ class Block:
         np.subtract.at(steps, group * width + leave, gain)
         return np.cumsum(steps.reshape(n_groups, width), axis=1)[:, :-1]
 
-    def _item_counts(
-        self, row: IntArray, item: IntArray, n: IntArray, window: Window
-    ) -> list[tuple[slice, IntArray, IntArray, IntArray]]:
+    def _item_counts(self, row: IntArray, item: IntArray, n: IntArray, window: Window) -> list[tuple[slice, IntArray, IntArray, IntArray]]:
         """Count of every (entity, item) on every asked day, some entities at a time.
 
         Returns a list of (entities, first pair of each entity, item of each pair, counts (n_pairs, n_days)), the pairs

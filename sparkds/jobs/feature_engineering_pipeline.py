@@ -20,8 +20,10 @@ from sparkds.errors import ConfigError, DataError, TableError, WindowError
 from sparkds.features.feature_set import FeatureSet
 from sparkds.features.rfm import MEASURES, Edges
 from sparkds.features.schedule import Schedule, Stored, checkpoint_day, days_to_compute
+from sparkds.jobs import feature_tables
 from sparkds.jobs.status import JobResult, TableResult
-from sparkds.tables import Between, Commit, Tables, TableSpec
+from sparkds.locations import Between
+from sparkds.tables import Commit, Tables, TableSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -132,23 +134,13 @@ class _Run:
     def __init__(self, config: Config, source: Tables, output: Tables, asked: Asked, now: datetime) -> None:
         self.config, self.source, self.output, self.asked = config, source, output, asked
         self.spec = config.feature_set
+        self.names = feature_tables.table_names(config.name)
         self.ended = last_ended(now, self.spec.zone)
         self.warnings: list[str] = []
         self.intake: dict[str, int] = {}
         self.written: dict[str, int] = {}
         self.newest: dict[str, Commit | None] = {}
         self.touched: dict[int, date | None] = {}
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Names of the output tables by what they hold."""
-        name = self.config.name
-        return {
-            "tiles": f"{name}_tiles",
-            "snapshots": name,
-            "checkpoints": f"{name}_checkpoints",
-            "edges": f"{name}_rfm_edges",
-        }
 
     def _newest(self, what: str) -> Commit | None:
         """Newest commit of this job in an output table; asked once, then known from the run's own writes."""
@@ -270,16 +262,7 @@ class _Run:
                 "complete_through": complete_through.isoformat(),
                 "replaced": "all" if days is None else [[a.isoformat(), b.isoformat()] for a, b in ranges(days)],
             },
-            spec=TableSpec(
-                comment=f"Mergeable state of each entity and local day ({self.spec.time_zone}) of {self.config.source}",
-                columns={
-                    "day": f"local calendar day in {self.spec.time_zone}",
-                    **{s.name: (type(s).__doc__ or "").strip().splitlines()[0] for s in self.spec.states},
-                },
-                keys=(*self.spec.keys, "day"),
-                cluster_by=("day",),
-                definition_hash=self.spec.tile_hash,
-            ),
+            spec=feature_tables.tile_spec(self.spec, self.config.source),
         )
         self._tell_intake(intake.get, copies.get if self.spec.deduplicate else {})
 
@@ -385,7 +368,7 @@ class _Run:
         columns = [F.col("`" + c.replace("`", "``") + "`") for c in frame.columns]
         frame = frame.select(*columns[:lead], complete, *columns[lead:])
         held = stored.days | set(days)
-        incomplete = {d for d in (stored.incomplete - set(days)) | {d for d in days if d > complete_through}}
+        incomplete = (stored.incomplete - set(days)) | {d for d in days if d > complete_through}
         tiles = self._newest("tiles")
         assert tiles is not None
         self._write(
@@ -401,7 +384,7 @@ class _Run:
                 "source_version": tiles.metadata["source_version"],
                 "rfm_edges_version": edges.version if edges else None,
             },
-            spec=self._snapshot_spec(),
+            spec=feature_tables.snapshot_spec(self.spec, self.config.source),
         )
         return days
 
@@ -451,11 +434,7 @@ class _Run:
             checkpoints_frame(self.spec, self._tiles_for(wanted + timedelta(days=self.spec.longest_window)), wanted),
             rows=None,
             metadata={"definition_hash": self.spec.tile_hash, "through": wanted.isoformat(), "tiles_version": tiles.version},
-            spec=TableSpec(
-                comment="State of each entity merged over all days up to `day`; read by daily runs instead of old tiles",
-                keys=(*self.spec.keys, "day"),
-                definition_hash=self.spec.tile_hash,
-            ),
+            spec=feature_tables.checkpoint_spec(self.spec),
         )
 
     def _edges(self, fitted_as_of: date) -> Edges | None:
@@ -480,8 +459,7 @@ class _Run:
         snapshot = snapshots_frame(self.spec, self._tiles_for(fitted_as_of), [fitted_as_of])
         edges = fitted_edges(rfm, snapshot, version=version)
         rows = [
-            (version, measure, [float(edge) for edge in getattr(edges, measure)], fitted_as_of, rfm.definition_hash)
-            for measure in MEASURES
+            (version, measure, [float(edge) for edge in getattr(edges, measure)], fitted_as_of, rfm.definition_hash) for measure in MEASURES
         ]
         schema = "version int, measure string, edges array<double>, fitted_as_of date, definition_hash string"
         self._write(
@@ -489,36 +467,9 @@ class _Run:
             self.output.spark.createDataFrame(rows, schema),
             rows={"version": [version]},
             metadata={"definition_hash": rfm.definition_hash, "version": version},
-            spec=TableSpec(
-                comment="Inner quantile edges of the RFM measures; a version is never changed",
-                columns={"edges": "ascending, at shares 0.2 0.4 0.6 0.8", "fitted_as_of": "snapshot the edges were fitted from"},
-                keys=("version", "measure"),
-                cluster_by=("version",),
-            ),
+            spec=feature_tables.edges_spec(),
         )
         return edges
-
-    def _snapshot_spec(self) -> TableSpec:
-        comments = {
-            "as_of": f"last local day ({self.spec.time_zone}) that the row covers",
-            "known_at": "instant from which the row is known: midnight after as_of",
-            "complete": "whether the data of as_of were complete when the row was written",
-            **{f.name: f.aggregation.comment(f.window) for f in self.spec.computed},
-            "r_score": "1 … 5, 5 the most recent fifth",
-            "f_score": "1 … 5, 5 the most frequent fifth",
-            "m_score": "1 … 5, 5 the highest value fifth",
-            "rfm_segment": "segment of the three scores",
-            "rfm_edges_version": "version of the quantile edges behind the scores",
-        }
-        if self.spec.rfm is None:
-            comments = {k: v for k, v in comments.items() if k not in ("r_score", "f_score", "m_score", "rfm_segment", "rfm_edges_version")}
-        return TableSpec(
-            comment=f"Features of each entity on each day as_of, from {self.config.source}",
-            columns=comments,
-            keys=(*self.spec.keys, "as_of"),
-            cluster_by=("as_of",),
-            definition_hash=self.spec.definition_hash,
-        )
 
 
 def _local_day(spec: FeatureSet, events: DataFrame) -> Any:

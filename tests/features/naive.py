@@ -86,9 +86,7 @@ def snapshots(spec, events, days, wheres):
             if as_of < first:
                 continue
             rows[(*key, as_of)] = {
-                f.name: value(
-                    f.aggregation, window_events(own, spec, as_of, f.window, wheres.get(f.aggregation.where)), spec, as_of
-                )
+                f.name: value(f.aggregation, window_events(own, spec, as_of, f.window, wheres.get(f.aggregation.where)), spec, as_of)
                 for f in spec.features
             }
     return rows

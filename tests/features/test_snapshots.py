@@ -140,7 +140,9 @@ def test_days_asked_together_and_alone_and_from_a_checkpoint_give_the_same_rows(
         alone |= rows_of(SPEC.snapshots(tiles, [day]))
     assert alone == together
     through = date(2026, 3, 30)
-    checkpoint = checkpoints_frame(SPEC, checkpoints_frame(SPEC, tiles, date(2026, 3, 27)).unionByName(tiles.where("day > '2026-03-27'")), through)
+    checkpoint = checkpoints_frame(
+        SPEC, checkpoints_frame(SPEC, tiles, date(2026, 3, 27)).unionByName(tiles.where("day > '2026-03-27'")), through
+    )
     assert checkpoint.dtypes == tiles.dtypes
     last = DAYS[-1]
     later = SPEC.snapshots(checkpoint.unionByName(tiles.where(f"day > '{through}'")), [last])
@@ -156,14 +158,20 @@ def test_results_do_not_depend_on_the_sessions_zone_or_partitions(spark, events)
         )
         return
     frame = frame_of(spark, events)
-    before = {name: spark.conf.get(name) for name in ("spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.shuffle.partitions")}
+    before = {
+        name: spark.conf.get(name) for name in ("spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.shuffle.partitions")
+    }
     results = []
     try:
         for zone, ansi, partitions in (("UTC", "true", "2"), ("Pacific/Kiritimati", "false", "5"), ("America/Los_Angeles", "true", "1")):
             spark.conf.set("spark.sql.session.timeZone", zone)
             spark.conf.set("spark.sql.ansi.enabled", ansi)
             spark.conf.set("spark.sql.shuffle.partitions", partitions)
-            exact = [f.name for f in SPEC.features if f.aggregation.kind in ("count", "active_days", "distinct", "days_since_last", "top_category")]
+            exact = [
+                f.name
+                for f in SPEC.features
+                if f.aggregation.kind in ("count", "active_days", "distinct", "days_since_last", "top_category")
+            ]
             frame_now = SPEC.snapshots(SPEC.tiles(frame), DAYS).selectExpr(
                 *KEYS, "as_of", "unix_micros(known_at) as known", "price_sum_8d", *exact
             )
@@ -185,7 +193,11 @@ def test_window_includes_as_of_and_excludes_the_day_before_its_first_day(spark):
 def test_a_local_day_of_23_and_of_25_hours_counts_as_one(spark):
     spec = FeatureSet(keys=("customer",), event_time="t", time_zone="Europe/Berlin", windows=(1,), aggregations=(Count(), ActiveDays()))
     event = random_events(1)[0]
-    spring = [datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 21, 59, 59, 999999, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)]
+    spring = [
+        datetime(2026, 3, 28, 23, tzinfo=UTC),
+        datetime(2026, 3, 29, 21, 59, 59, 999999, tzinfo=UTC),
+        datetime(2026, 3, 29, 22, tzinfo=UTC),
+    ]
     autumn = [datetime(2026, 10, 24, 22, tzinfo=UTC), datetime(2026, 10, 25, 22, 59, tzinfo=UTC), datetime(2026, 10, 25, 23, tzinfo=UTC)]
     frame = frame_of(spark, [{**event, "t": moment} for moment in spring + autumn])
     got = rows_of(spec.snapshots(spec.tiles(frame), [date(2026, 3, 29), date(2026, 10, 25)]), ("customer",))
@@ -209,7 +221,9 @@ def test_an_inactive_entity_keeps_its_row_with_zeros_nulls_and_growing_recency(s
 
 
 def test_decimal_sums_are_exact_beyond_64_bits_and_refuse_what_does_not_fit(spark):
-    spec = FeatureSet(keys=("k",), event_time="d", time_zone="UTC", windows=(5,), lifetime=True, aggregations=(Sum(column="x"), Mean(column="x")))
+    spec = FeatureSet(
+        keys=("k",), event_time="d", time_zone="UTC", windows=(5,), lifetime=True, aggregations=(Sum(column="x"), Mean(column="x"))
+    )
     big = Decimal("99999999999999999999999999.99")
     rows = [(1, date(2026, 1, d), big) for d in (1, 2, 3)]
     frame = spark.createDataFrame(rows, "k int, d date, x decimal(28,2)")
@@ -226,7 +240,12 @@ def test_decimal_sums_are_exact_beyond_64_bits_and_refuse_what_does_not_fit(spar
 
 def test_copies_of_an_event_count_once_by_the_declared_winner(spark):
     schema = "k int, d date, id string, version int, x int"
-    rows = [(1, date(2026, 1, 1), "e1", 1, 10), (1, date(2026, 1, 1), "e1", 2, 20), (1, date(2026, 1, 1), None, 1, 5), (1, date(2026, 1, 1), None, 1, 5)]
+    rows = [
+        (1, date(2026, 1, 1), "e1", 1, 10),
+        (1, date(2026, 1, 1), "e1", 2, 20),
+        (1, date(2026, 1, 1), None, 1, 5),
+        (1, date(2026, 1, 1), None, 1, 5),
+    ]
     frame = spark.createDataFrame(rows, schema)
     for keep, total in (("last", 30), ("first", 20)):
         spec = FeatureSet(
@@ -278,7 +297,9 @@ def test_approximate_distinct_is_within_its_error_and_merges_without_counting_tw
         keys=("k",), event_time="d", time_zone="UTC", windows=(2,), lifetime=True,
         aggregations=(ApproxDistinct(column="x"), Distinct(column="x")),
     )  # fmt: skip
-    frame = spark.range(60_000).selectExpr("1 as k", "date_add(date'2026-01-01', cast(id % 5 as int)) as d", "cast(id % 20000 as string) as x")
+    frame = spark.range(60_000).selectExpr(
+        "1 as k", "date_add(date'2026-01-01', cast(id % 5 as int)) as d", "cast(id % 20000 as string) as x"
+    )
     ((_, row),) = rows_of(spec.snapshots(spec.tiles(frame), [date(2026, 1, 5)]), ("k",)).items()
     for name in ("2d", "lifetime"):
         exact = row[f"x_distinct_{name}"]
@@ -358,4 +379,10 @@ def test_rfm_measures_and_clv_summary_follow_their_definitions(spark):
     buyer, other = got[1, date(2026, 1, 10)], got[2, date(2026, 1, 10)]
     assert (buyer["recency_days"], buyer["frequency"], buyer["monetary"]) == (5, 2, pytest.approx(20 / 3))
     assert (buyer["clv_frequency"], buyer["clv_recency_days"], buyer["clv_age_days"], buyer["clv_monetary"]) == (1, 4, 9, 10.0)
-    assert (other["recency_days"], other["frequency"], other["monetary"], other["clv_frequency"], other["clv_monetary"]) == (None, 0, None, None, None)
+    assert (other["recency_days"], other["frequency"], other["monetary"], other["clv_frequency"], other["clv_monetary"]) == (
+        None,
+        0,
+        None,
+        None,
+        None,
+    )

@@ -293,7 +293,9 @@ def test_tables_tell_what_they_are(spark, tmp_path):
 
 def command(root, capfd, *arguments):
     (root / "conf.json").write_text(json.dumps(CONF))
-    code = main(["feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(root / "out"), "-c", str(root / "conf.json"), *arguments])
+    code = main(
+        ["feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(root / "out"), "-c", str(root / "conf.json"), *arguments]
+    )
     told = capfd.readouterr()
     return code, told.out, told.err
 
