@@ -5,13 +5,17 @@ spark-submit --properties-file conf/spark-defaults.conf jobs/feature_engineering
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-try:
-    from sparkds.cli import main
-except ModuleNotFoundError:  # not installed: the checkout this file stands in
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from sparkds.cli import main
+checkout = None
+if find_spec("sparkds") is None:  # not installed: the checkout this file stands in
+    checkout = Path(__file__).resolve().parent.parent
+    sys.path.insert(0, str(checkout))
 
 if __name__ == "__main__":
-    sys.exit(main(["feature_engineering_pipeline", *sys.argv[1:]]))
+    from sparkds.cli import main
+
+    code = main(["feature_engineering_pipeline", *sys.argv[1:]], checkout=checkout)
+    if code:
+        sys.exit(code)

@@ -11,14 +11,18 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import UTC, date, datetime
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType, ModuleType
 from typing import Any, Final
+from zipfile import ZipFile
 
 import click
 
@@ -91,7 +95,7 @@ def _job_command(job: str) -> click.Command:
     def run(**given: Any) -> None:
         if given["as_of"] and (given["start"] or given["end"]):
             raise click.UsageError("give --as-of, or --start and --end, not both")
-        raise SystemExit(run_job(job, **given))
+        raise SystemExit(run_job(job, checkout=click.get_current_context().obj, **given))
 
     for option in reversed(options):
         run = option(run)
@@ -131,11 +135,13 @@ def run_job(
     rebuild: bool,
     kind: sessions.Kind | None,
     master: str | None,
+    checkout: Path | None = None,
 ) -> int:
     """Run a job and print its status.
 
     Days, then the configuration are checked before there is a session. An error that the package raises on purpose is
-    told in one line, with its traceback if `verbose`; any other error with its traceback.
+    told in one line, with its traceback if `verbose`; any other error with its traceback. The package is sent to the workers
+    when it is not installed but imported from `checkout`.
 
     Returns
     -------
@@ -150,7 +156,7 @@ def run_job(
         declared = config.load(module.Config, config_path, overrides=overrides)
         spark = sessions.session(f"sparkds {job}", kind=kind, master=master)
         LOG.info("%s", json.dumps(sessions.environment(spark)))
-        with sessions.progress(spark) if verbose else nullcontext():
+        with sessions.progress(spark) if verbose else nullcontext(), _known_to_workers(spark, checkout):
             done: JobResult = module.run(
                 config=declared,
                 input=input,
@@ -167,7 +173,7 @@ def run_job(
         return done
 
     started, clock = datetime.now(UTC), time.monotonic()
-    with _stdout_kept(), _logging_to_stderr(verbose):
+    with _stderr_apart(), _stdout_kept(), _logging_to_stderr(verbose):
         try:
             with _terminable():
                 status = completed(job, started, result())
@@ -189,6 +195,21 @@ def _module(name: str) -> ModuleType:
         if error.name != "pyspark":
             raise
         raise ConfigError("pyspark is not installed; on a laptop: pip install 'sparkds[local]'") from error
+
+
+@contextmanager
+def _known_to_workers(spark: Any, checkout: Path | None) -> Iterator[None]:
+    """Let Spark's Python workers import the package from a checkout, for as long as the block runs."""
+    if checkout is None:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        archive = Path(folder, "sparkds.zip")
+        with ZipFile(archive, "w") as packed:
+            for module in sorted(checkout.glob("sparkds/**/*.py")):
+                packed.write(module, module.relative_to(checkout))
+        spark.addArtifacts(str(archive), pyfile=True)
+        yield
 
 
 @contextmanager
@@ -214,6 +235,37 @@ def _logging_to_stderr(verbose: bool) -> Iterator[None]:
     finally:
         LOG.removeHandler(handler)
         LOG.level, LOG.propagate = before
+
+
+@contextmanager
+def _stderr_apart() -> Iterator[None]:
+    """Reach the standard error of spark-submit, which sends both outputs of a script to its standard output."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ or sessions.on_databricks() or not os.path.sameopenfile(1, 2):
+        yield
+        return
+    from pyspark import java_gateway as untyped
+
+    java: Any = untyped
+    printer = java.launch_gateway().jvm.java.lang.System.err
+    outgoing, incoming = os.pipe()
+    kept = os.dup(2)
+    os.dup2(incoming, 2)
+    os.close(incoming)
+
+    def forward() -> None:
+        with os.fdopen(outgoing, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                printer.println(line.rstrip("\n"))
+
+    forwarder = threading.Thread(target=forward, name="sparkds-stderr", daemon=True)
+    forwarder.start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        forwarder.join(timeout=10)
 
 
 @contextmanager
@@ -259,13 +311,15 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, checkout: Path | None = None) -> int:
     """Run the command line.
 
     Parameters
     ----------
     argv : sequence of str, optional
         ``sys.argv[1:]`` if absent.
+    checkout : Path, optional
+        Folder that holds the package, if it is not installed.
 
     Returns
     -------
@@ -278,8 +332,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sparkds 0.1.0
     0
     """
+    arguments = None if argv is None else list(argv)
     try:
-        commands.main(args=None if argv is None else list(argv), prog_name="sparkds", standalone_mode=False)
+        commands.main(args=arguments, prog_name="sparkds", standalone_mode=False, obj=checkout)
     except click.exceptions.Abort:
         return 1
     except click.ClickException as error:

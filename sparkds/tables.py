@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sparkds import __version__
+from sparkds.commits import UPKEEP, Commit, commit_metadata, commit_of
 from sparkds.errors import DataError, TableError, closest
 from sparkds.locations import Between, is_directory, literal, local_files, quoted, remote_files, slice_predicate
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UPKEEP: Final = frozenset(
-    {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CHANGE COLUMN", "CREATE TABLE", "CLUSTER BY"}
-)
-"""Operations that leave the rows as they are."""
 HASH_PROPERTY: Final = "sparkds.definition_hash"
 KEYS_PROPERTY: Final = "sparkds.primary_key"
 
@@ -72,29 +68,6 @@ class TableSpec:
         if skipping:
             told["delta.dataSkippingStatsColumns"] = ",".join(quoted(name) for name in skipping)
         return told
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One commit of a table.
-
-    Attributes
-    ----------
-    version : int
-    operation : str
-    metadata : dict
-        What the writer said of it; empty when it said nothing.
-    rows : int or None
-        Rows that the commit wrote, without those it only copied.
-    changed_since : bool
-        Whether a later commit by another writer changed rows.
-    """
-
-    version: int
-    operation: str
-    metadata: dict[str, Any]
-    rows: int | None = None
-    changed_since: bool = False
 
 
 class Tables:
@@ -422,7 +395,7 @@ class Tables:
             if _says_absent(str(error)):
                 return None
             raise
-        return [_commit(row) for row in rows]
+        return [commit_of(row) for row in rows]
 
     def _files_of(self, name: str) -> tuple[str, str]:
         """Format and path of a table of files in this directory."""
@@ -466,25 +439,6 @@ class Tables:
             if "DELTA_FAILED_TO_MERGE_FIELDS" in told or "DELTA_METADATA_MISMATCH" in told or "INCOMPATIBLE_DATA_FOR_TABLE" in told:
                 raise TableError(f"table '{name}' has other columns than the rows to write: {told.splitlines()[0]}") from error
             raise
-
-
-def commit_metadata(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept with a commit: the given facts, the package version and a run id."""
-    return {"sparkds": __version__, "run_id": uuid.uuid4().hex, **told}
-
-
-def _commit(row: Any) -> Commit:
-    try:
-        metadata = json.loads(row["userMetadata"] or "{}")
-    except ValueError:
-        metadata = {}
-    metrics = row["operationMetrics"] or {}
-    written = metrics.get("numOutputRows", metrics.get("numTargetRowsInserted"))
-    rows = None if written is None else int(written) - int(metrics.get("numCopiedRows", 0))
-    if row["operation"] == "MERGE":
-        rows = int(metrics.get("numTargetRowsInserted", 0)) + int(metrics.get("numTargetRowsUpdated", 0))
-    ours = metadata if isinstance(metadata, dict) and "sparkds" in metadata else {}
-    return Commit(row["version"], row["operation"], ours, rows)
 
 
 def _says_absent(told: str) -> bool:

@@ -367,6 +367,54 @@ def test_a_process_without_standard_output_still_runs_its_job(tmp_path):
     assert (tmp_path / "done").exists()
 
 
+SUBMITTED = """
+import sys, types
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from sparkds import cli, collect
+from sparkds.declaration import Declaration
+from sparkds.jobs.status import JobResult
+
+class Config(Declaration):
+    pass
+
+def run(*, spark, **given):
+    def places(batches):
+        import pyarrow, sparkds
+        yield from (pyarrow.RecordBatch.from_pydict({{"place": [sparkds.__file__]}}) for batch in batches if batch.num_rows)
+    print("printed")
+    return JobResult(1, [], ["a warning"], {{"place": collect.one_row(spark.range(1).mapInArrow(places, "place string"))["place"]}})
+
+def session(*_, **__):
+    from pyspark.sql import SparkSession
+    return SparkSession.builder.getOrCreate()
+
+module = types.ModuleType("counting_job")
+module.Config, module.run = Config, run
+sys.modules["counting_job"] = module
+cli.JOBS["counting_job"] = "counting_job"
+cli.sessions.session = session
+sys.exit(cli.main(["counting_job", "-i", "a", "-o", "b"], checkout=Path({root!r})))
+"""
+
+
+@pytest.mark.slow
+def test_spark_submit_has_the_status_alone_on_its_standard_output_and_workers_that_know_the_checkout(tmp_path):
+    import pyspark
+
+    script = tmp_path / "script.py"
+    script.write_text(SUBMITTED.format(root=str(ROOT)))
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "SPARK_REMOTE")}
+    environ |= {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[1]", "--conf", "spark.ui.enabled=false"]
+    done = subprocess.run([*command, str(script)], capture_output=True, text=True, cwd=tmp_path, env=environ, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "sparkds.zip" in told["place"]
+    assert "printed" in done.stderr
+    assert "WARNING a warning" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["-m", "sparkds"], [str(ROOT / "jobs" / "feature_engineering_pipeline.py")]])
 def test_the_package_and_the_script_of_a_job_run_the_command_line(arguments, tmp_path):
     environ = {**os.environ, "PYTHONPATH": str(ROOT)} if arguments[0] == "-m" else os.environ

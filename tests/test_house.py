@@ -49,8 +49,9 @@ ROOMS = {
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
+    "commits": ({""}, set()),
     "locations": ({"errors"}, {"pyspark"}),
-    "tables": ({"", "errors", "locations"}, {"pyspark"}),
+    "tables": ({"", "errors", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.rfm"}, set()),
     "figures.rfm": ({"errors"}, {"matplotlib", "numpy", "pandas"}),
@@ -59,10 +60,10 @@ ROOMS = {
     "jobs.status": (set(), set()),
     "jobs.feature_tables": ({"tables", "features.feature_set"}, set()),
     "jobs.feature_engineering_pipeline": (
-        NUMBERS | STATEMENTS | SPARK | {"", "tables", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
+        NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
         {"pydantic", "pyspark"},
     ),
-    "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click"}),
+    "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click", "pyspark"}),
     "demo": ({"", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "__main__": ({"cli"}, set()),
     "": (set(), set()),

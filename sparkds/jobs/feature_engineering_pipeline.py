@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from sparkds import collect
+from sparkds.commits import Commit
 from sparkds.days import days_between, last_ended, ranges
 from sparkds.errors import ConfigError, DataError, TableError, WindowError
 from sparkds.features.feature_set import FeatureSet
@@ -23,7 +24,7 @@ from sparkds.features.schedule import Schedule, Stored, checkpoint_day, days_to_
 from sparkds.jobs import feature_tables
 from sparkds.jobs.status import JobResult, TableResult
 from sparkds.locations import Between
-from sparkds.tables import Commit, Tables, TableSpec
+from sparkds.tables import Tables, TableSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
