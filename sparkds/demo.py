@@ -98,7 +98,8 @@ def _show_tables(root: Path) -> None:
     _say(f"\nsegments on {last}\n   {'segment':<22}{'customers':>10}{'recency':>10}{'orders':>9}{'mean $':>9}{'90-day $':>11}")
     for row in by_segment.to_dict("records"):
         name = str(row["rfm_segment"] or "(no purchase)")
-        values = f"{_number(row['recency'], 0)} d{_number(row['frequency'], 1):>9}{_number(row['monetary'], 2):>9}{_number(row['sales_90d'], 0):>11}"
+        values = f"{_number(row['recency'], 0)} d{_number(row['frequency'], 1):>9}{_number(row['monetary'], 2):>9}"
+        values += f"{_number(row['sales_90d'], 0):>11}"
         _say(f"   {name:<22}{row['customers']:>10,}{values:>38}")
     cells = collect.small_pandas(today.groupBy("r_score", "f_score").agg(F.count(F.lit(1)).alias("n")))
     for name, figure in (

@@ -44,7 +44,10 @@ ROOMS = {
     "collect": (NUMBERS, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
     "features.tiles": (NUMBERS | STATEMENTS | {"collect"}, {"pyspark"}),
-    "features.snapshots": (NUMBERS | STATEMENTS | {"blocks", "collect", "features.arrow"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.snapshots": (
+        NUMBERS | STATEMENTS | {"blocks", "collect", "features.arrow", "features.tiles"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     "features.rfm_scores": (NUMBERS | STATEMENTS | {"collect"}, {"pyspark"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),

@@ -301,6 +301,12 @@ class FeatureSet(Declaration):
 
         return tiles_frame(self, events, first=first, last=last)
 
+    def snapshots_of_events(self, events: DataFrame, days: Iterable[date]) -> DataFrame:
+        """Snapshots without tiles that are kept; see `sparkds.features.snapshots.snapshots_of_events_frame`."""
+        from sparkds.features.snapshots import snapshots_of_events_frame
+
+        return snapshots_of_events_frame(self, events, days)
+
     def snapshots(self, tiles: DataFrame, days: Iterable[date]) -> DataFrame:
         """One row per entity and `as_of`; see `sparkds.features.snapshots.snapshots_frame`."""
         from sparkds.features.snapshots import snapshots_frame

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from sparkds.features.aggregations import quoted
 from sparkds.features.arrow import number_array, output_array, state_column
 from sparkds.features.merged import CountColumn, MergedStates, NumberColumn, PickColumn, SetColumn
 from sparkds.features.states import State
+from sparkds.features.tiles import tiles_frame
 from sparkds.features.windows import LIFETIME, Block, Window
 
 if TYPE_CHECKING:
@@ -84,6 +85,26 @@ def snapshots_frame(spec: FeatureSet, tiles: DataFrame, days: Iterable[date]) ->
         block_rows=max(4_096, min(ROWS_A_BLOCK, 4_000_000 // len(wanted))),
         block_keys=max(1, CELLS_A_BLOCK // len(wanted)),
     )
+
+
+def snapshots_of_events_frame(spec: FeatureSet, events: DataFrame, days: Iterable[date]) -> DataFrame:
+    """Snapshots straight from the events, for when the tiles are not to be kept.
+
+    The same rows as from all tiles; days before the longest window are reduced to one per entity before they move,
+    unless a feature looks at all days.
+
+    Parameters
+    ----------
+    spec : FeatureSet
+    events : DataFrame
+    days : iterable of date
+    """
+    wanted = sorted(set(days))
+    if not wanted:
+        raise WindowError("no as_of day is given; give at least one")
+    bounded = all(feature.window is not None for feature in spec.computed)
+    first = wanted[0] - timedelta(days=spec.longest_window - 1) if bounded else None
+    return snapshots_frame(spec, tiles_frame(spec, events, last=wanted[-1], collapse_before=first), wanted)
 
 
 def checkpoints_frame(spec: FeatureSet, tiles: DataFrame, through: date) -> DataFrame:

@@ -33,6 +33,7 @@ def tiles_frame(
     last: date | None = None,
     intake: Observation | None = None,
     copies: Observation | None = None,
+    collapse_before: date | None = None,
 ) -> DataFrame:
     """Tiles of the events.
 
@@ -47,6 +48,9 @@ def tiles_frame(
         Receives the counts of `intake_counts`.
     copies : Observation, optional
         Receives ``n_kept``, the events left after deduplication; only with ``spec.deduplicate``.
+    collapse_before : date, optional
+        All earlier days become one, the day before it, reduced before anything moves: enough for windows that do not
+        reach so far back, which only need to know that the entity was there.
 
     Returns
     -------
@@ -75,6 +79,8 @@ def tiles_frame(
     if spec.first_day is not None:
         wanted &= F.col(DAY) >= F.lit(spec.first_day)
     prepared = prepared.where(wanted)
+    if collapse_before is not None:
+        prepared = prepared.withColumn(DAY, F.greatest(DAY, F.lit(collapse_before - ONE_DAY)))
     if spec.deduplicate is not None:
         prepared = deduplicated_frame(spec, prepared)
         if copies is not None:

@@ -149,6 +149,22 @@ def test_days_asked_together_and_alone_and_from_a_checkpoint_give_the_same_rows(
     assert rows_of(later) == {cell: row for cell, row in together.items() if cell[-1] == last}
 
 
+def test_snapshots_straight_from_events_are_those_from_all_tiles(spark, events):
+    bounded = SPEC.model_copy(update={"lifetime": False})
+    frame = frame_of(spark, events)
+    for spec in (SPEC, bounded):
+        exact = [f.name for f in spec.features if spec is bounded or f.aggregation.kind not in ("sum", "mean", "std", "sum_of_squares")]
+        direct = spec.snapshots_of_events(frame, DAYS[2:4]).select(*KEYS, "as_of", *exact)
+        assert_close(rows_of(direct), rows_of(spec.snapshots(spec.tiles(frame), DAYS[2:4]).select(*KEYS, "as_of", *exact)))
+
+
+def assert_close(got, expected):
+    assert got.keys() == expected.keys()
+    for cell, row in expected.items():
+        for name, want in row.items():
+            assert got[cell][name] == (pytest.approx(want, rel=1e-9, abs=1e-9) if isinstance(want, float) else want), (cell, name)
+
+
 def test_results_do_not_depend_on_the_sessions_zone_or_partitions(spark, events):
     if type(spark).__module__.startswith("pyspark.sql.connect"):
         frame = frame_of(spark, events)
