@@ -5,6 +5,7 @@ Takes small aggregated frames and gives plain values; a frame that is not small 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,8 +61,25 @@ def days_in(frame: DataFrame, day: Column) -> list[date]:
     return sorted(row["day"] for row in rows)
 
 
-def day_digests(frame: DataFrame) -> dict[date, tuple[int, int]]:
-    """Number of rows and an order-free digest of all columns, for every ``day`` of a frame."""
-    digest = F.bit_xor(F.xxhash64(*(F.col("`" + name.replace("`", "``") + "`") for name in sorted(frame.columns))))
-    rows = small_rows(frame.groupBy("day").agg(F.count(F.lit(1)).alias("n"), digest.alias("digest")))
-    return {row["day"]: (row["n"], row["digest"]) for row in rows}
+def first_changed_day(before: DataFrame, after: DataFrame, days: Sequence[tuple[date, date]]) -> date | None:
+    """First ``day`` inside `days` on which two frames of the same columns have other rows; None when there is none.
+
+    Rows are compared by their number and an order-free 64-bit digest of all columns.
+    """
+    inside = F.lit(False)
+    for low, high in days:
+        inside |= F.col("day").between(F.lit(low), F.lit(high))
+    names = [F.col("`" + name.replace("`", "``") + "`") for name in sorted(after.columns)]
+    digest = F.xxhash64(*names).alias("digest")
+    sides = (
+        before.where(inside)
+        .select("day", digest, F.lit(True).alias("old"))
+        .unionAll(after.where(inside).select("day", digest, F.lit(False).alias("old")))
+    )
+    by_day = sides.groupBy("day").agg(
+        *(F.count_if(F.col("old") == side).alias(f"n_{side}") for side in (True, False)),
+        *(F.bit_xor(F.when(F.col("old") == side, F.col("digest"))).alias(f"digest_{side}") for side in (True, False)),
+    )
+    same = (F.col("n_True") == F.col("n_False")) & F.col("digest_True").eqNullSafe(F.col("digest_False"))
+    changed: date | None = one_row(by_day.where(~same).agg(F.min("day").alias("day")))["day"]
+    return changed

@@ -141,7 +141,6 @@ class _Run:
         self.intake: dict[str, int] = {}
         self.written: dict[str, int] = {}
         self.newest: dict[str, Commit | None] = {}
-        self.touched: dict[int, date | None] = {}
 
     def _newest(self, what: str) -> Commit | None:
         """Newest commit of this job in an output table; asked once, then known from the run's own writes."""
@@ -310,16 +309,9 @@ class _Run:
             if name.startswith("n_no_value.") and n:
                 self.warnings.append(f"{n} events have no value in column '{name.removeprefix('n_no_value.')}' and were skipped there")
 
-    def _touched_from(self, since: Any) -> date | None:
-        """First day whose tiles differ from those of version `since`; None when none does."""
+    def _touched_from(self, since: Any, until: date) -> date | None:
+        """First day up to `until` whose tiles differ from those of version `since`; None when none does."""
         name = self.names["tiles"]
-        if since not in self.touched:
-            self.touched[since] = self._first_difference(name, since)
-        return self.touched[since]
-
-    def _first_difference(self, name: str, since: Any) -> date | None:
-        from pyspark.sql import functions as F
-
         now = self._newest("tiles")
         assert now is not None
         if since is None or now.changed_since:
@@ -329,15 +321,15 @@ class _Run:
         replaced = self.output.replaced_since(name, int(since))
         if replaced is None:
             return date.min
-        inside = F.lit(False)
-        for low, high in replaced:
-            inside |= F.col("day").between(F.lit(date.fromisoformat(low)), F.lit(date.fromisoformat(high)))
+        days = [(date.fromisoformat(low), min(date.fromisoformat(high), until)) for low, high in replaced]
+        days = [(low, high) for low, high in days if low <= high]
+        if not days:
+            return None
         try:
-            old = collect.day_digests(self.output.read(name, version=int(since)).where(inside))
+            before = self.output.read(name, version=int(since))
         except TableError:
-            return min(date.fromisoformat(low) for low, _ in replaced)
-        new = collect.day_digests(self.output.read(name).where(inside))
-        return min((day for day in {*old, *new} if old.get(day) != new.get(day)), default=None)
+            return min(low for low, _ in days)
+        return collect.first_changed_day(before, self.output.read(name), days)
 
     def _snapshot(self, last: date, complete_through: date) -> list[date]:
         """Write the snapshots that are missing or that changed tiles reach; give their days."""
@@ -351,7 +343,7 @@ class _Run:
         stored = self._stored(name, commit)
         first = self.asked.first or min(stored.days, default=last)
         wanted = self.config.schedule.days(min(first, last), last)
-        touched_from = self._touched_from(commit.metadata.get("tiles_version")) if commit and stored.days else None
+        touched_from = self._touched_from(commit.metadata.get("tiles_version"), max(stored.days)) if commit and stored.days else None
         days = days_to_compute(wanted, stored, touched_from=touched_from, rebuild=wanted if self.asked.rebuild else ())
         if not days:
             if self.config.refit_rfm_edges:
@@ -417,8 +409,7 @@ class _Run:
         if commit is None or commit.changed_since:
             return None
         through = date.fromisoformat(commit.metadata["through"])
-        touched = self._touched_from(commit.metadata["tiles_version"])
-        return None if touched is not None and touched <= through else through
+        return through if self._touched_from(commit.metadata["tiles_version"], through) is None else None
 
     def _checkpoint(self, last: date) -> None:
         """Keep the merged state of all days up to a month-end that no later run's window reaches."""
