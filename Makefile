@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := source $(VENV)/java.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel clean
+.PHONY: help setup demo test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-classic: $(READY) ## run the Spark tests on a classic session
 test-connect: $(READY) ## run the Spark tests on a Connect session
 	$(RUN) SPARKDS_TEST_SESSION=connect $(PY) -m pytest -q -m "spark and not slow"
 
+test-serverless: $(READY) ## run the Spark tests on a Connect session that refuses what serverless compute refuses
+	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q -m "spark and not slow"
+
 test-slow: $(READY) ## run the fault and packaging tests
 	$(RUN) $(PY) -m pytest -q -m slow
 
@@ -51,6 +54,11 @@ bench: $(READY) ## measure the features against their peers (about 10 minutes)
 
 wheel: $(READY) ## build dist/*.whl
 	$(PY) -m build --wheel --no-isolation
+
+lock: ## resolve requirements/lock.txt anew from setup.py and requirements/constraints.txt (needs uv)
+	uv pip compile -q setup.py --extra local --extra plots --extra dev --constraint requirements/constraints.txt \
+	  --universal --python-version 3.11 --fork-strategy fewest --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --output-file requirements/lock.txt
 
 clean: ## remove what make has made
 	rm -rf $(VENV) build dist *.egg-info results spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache
