@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 HASH_PROPERTY: Final = "sparkds.definition_hash"
 KEYS_PROPERTY: Final = "sparkds.primary_key"
+UNUSUAL: Final = frozenset(" ,;{}()\n\t=")
+"""Characters of a column name that Parquet refuses, so that Delta keeps the column under another name."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ class Tables:
             return
         if self.is_local and any(Path(self.path(name).removeprefix("file:")).glob("*")):
             raise TableError(f"'{self.path(name)}' exists and is not a Delta table; choose another name or remove it")
+        if not self.in_directory and self.spark.catalog.tableExists(self.identifier(name)):
+            raise TableError(f"{self.identifier(name)} exists and is not a Delta table; choose another name or drop it")
         if not self.in_directory:
             self._checked(lambda: self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self._schema_identifier()}"), name)
         columns = ", ".join(
@@ -248,7 +252,10 @@ class Tables:
             + (f" COMMENT {literal(spec.columns[f.name])}" if f.name in spec.columns else "")
             for f in schema.fields
         )
-        told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
+        properties = dict(spec.properties)
+        if any(set(f.name) & UNUSUAL for f in schema.fields):
+            properties["delta.columnMapping.mode"] = "name"
+        told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in properties.items())
         cluster = f" CLUSTER BY ({', '.join(map(quoted, spec.cluster_by))})" if spec.cluster_by else ""
         statement = (
             f"CREATE TABLE IF NOT EXISTS {self.identifier(name)} ({columns}) USING DELTA{cluster} "
@@ -292,7 +299,13 @@ class Tables:
         from pyspark.sql import functions as F
 
         self.ready(name, frame.schema, spec)
-        condition = F.lit(True) if rows is None else F.expr(slice_predicate(rows))
+        if rows is not None:
+            condition = F.expr(slice_predicate(rows))
+        elif spec.cluster_by:  # every row, said so that Delta does not take it for a new table without clustering
+            first = quoted(spec.cluster_by[0])
+            condition = F.expr(f"{first} IS NULL OR {first} IS NOT NULL")
+        else:
+            condition = F.lit(True)
         writer = frame.writeTo(self.identifier(name)).option("userMetadata", json.dumps(commit_metadata(metadata)))
         if evolve:
             writer = writer.option("mergeSchema", "true")
@@ -328,13 +341,16 @@ class Tables:
             shown = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
             raise DataError(f"rows for table '{name}' repeat a key or have a null one ({shown}); give one row per key")
         self.ready(name, frame.schema, spec)
-        target = self.identifier(name)
+        # the new rows under names of their own: what is left plain can only mean the table
+        new = {column: f"new_{i}" for i, column in enumerate(frame.columns)}
         same = F.lit(True)
         for key in keys:
-            same &= F.col(f"source.{quoted(key)}") == F.col(f"target.{quoted(key)}")
-        merging = frame.alias("source").mergeInto(f"{target} AS target", same).whenMatched().updateAll()
+            same &= F.col(quoted(key)) == F.col(new[key])
+        values = {quoted(column): F.col(name_of_new) for column, name_of_new in new.items()}
+        merging = frame.toDF(*new.values()).mergeInto(self.identifier(name), same)
+        merging = merging.whenMatched().update(values).whenNotMatched().insert(values)
         with self._metadata_of_session(metadata):
-            self._checked(lambda: merging.whenNotMatched().insertAll().merge(), name)
+            self._checked(lambda: merging.merge(), name)
         history = self._history(name, 1)
         assert history
         return history[0]
@@ -449,6 +465,7 @@ def _says_absent(told: str) -> bool:
         "is not a Delta table",
         "PATH_NOT_FOUND",
         "DELTA_TABLE_ONLY_OPERATION",
+        "DELTA_ONLY_OPERATION",
         "SCHEMA_NOT_FOUND",
         "DELTA_PATH_DOES_NOT_EXIST",
         "NO_SUCH_CATALOG",

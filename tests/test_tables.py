@@ -220,7 +220,7 @@ def test_a_commit_says_who_wrote_what(spark, tables):
 
 def test_upkeep_is_not_a_change_but_a_foreign_write_is(spark, tables):
     commit = wrote(tables, frame(spark, (1, "a", 1)), job="j")
-    spark.sql(f"OPTIMIZE {tables.identifier('t')} FULL").collect()
+    spark.sql(f"OPTIMIZE {tables.identifier('t')}").collect()
     found = tables.last_commit("t")
     assert (found.version, found.changed_since) == (commit.version, False)
     frame(spark, (9, "x", 9)).writeTo(tables.identifier("t")).append()
@@ -254,6 +254,9 @@ def test_a_table_carries_comments_keys_and_clustering(spark, tables):
     assert told["n"] == "orders, count"
     assert tables.definition("t") == "abc"
     assert tables.definition("absent") is None
+    wrote(tables, frame(spark, (2, "a", 1)))
+    detail = spark.sql(f"DESCRIBE DETAIL {tables.identifier('t')}").collect()[0]
+    assert detail["clusteringColumns"] == ["day"], "a table that is written anew stays clustered"
 
 
 def test_another_definition_is_refused(spark, tables):
