@@ -1,11 +1,17 @@
-"""Demo: the feature pipeline on real transactions, twice, through the real command line, with tables and pictures."""
+"""Demo: the feature pipeline on real transactions, twice, through the real command line, with tables and pictures.
+
+Writes the transactions, runs the job for a year and then for one more day, and prints what is in the tables.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +31,7 @@ def show(output: str) -> int:
     Parameters
     ----------
     output : str
-        Directory: ``data/`` the transactions, ``tables/`` the results, ``*.png`` the figures.
+        Directory: ``data/`` the transactions, ``tables/`` the results, ``*.png`` the figures, ``log.txt`` what Spark said.
 
     Returns
     -------
@@ -43,40 +49,62 @@ def show(output: str) -> int:
     write_cdnow(data, until=LAST)
     common = ["--input", str(data), "--output", str(root / "tables"), "--config", str(config)]
     _say(f"\n1. a year of month-ends and the last 30 days up to {LAST}")
-    code = _run(*common, "--start", str(FIRST), "--end", str(LAST))
+    with _stderr_into(root / "log.txt"):
+        code = _run(*common, "--start", str(FIRST), "--end", str(LAST))
+        if not code:
+            write_cdnow(data)
+            _say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
+            code = _run(*common)
+        if not code:
+            _show_tables(root)
     if code:
+        _say(f"   see {root / 'log.txt'}")
         return code
-    write_cdnow(data)
-    _say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
-    code = _run(*common)
-    if code:
-        return code
-    _show_tables(root)
     _say(f"\ndone in {time.monotonic() - begun:.0f} s")
     return 0
 
 
 def _run(*arguments: str) -> int:
-    command = [sys.executable, "-m", "sparkds", JOB, *arguments]
+    from sparkds import cli
+
     _say("   $ sparkds " + " ".join([JOB, *arguments]))
     begun = time.monotonic()
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    status = json.loads(ended.stdout)
+    told = io.StringIO()
+    with redirect_stdout(told):
+        code = cli.main([JOB, *arguments])
+    status = json.loads(told.getvalue())
     if status["status"] != "completed":
         _say(f"   failed: {status['error']['message']}")
-        return ended.returncode
+        return code
     for table in status["tables"]:
         _say(f"   {table['name']:<24} version {table['version']:>2}   {table['rows']:>9,} rows written")
     for warning in status["warnings"]:
         _say(f"   note: {warning}")
-    _say(f"   {len(status['snapshots']['days'])} snapshot days, {time.monotonic() - begun:.1f} s with the start of Spark")
+    n = len(status["snapshots"]["days"])
+    _say(f"   {n} snapshot day{'s' if n > 1 else ''}, {time.monotonic() - begun:.1f} s")
     return 0
+
+
+@contextmanager
+def _stderr_into(path: Path) -> Iterator[None]:
+    """Let standard error, the JVM's too, go to a file: what Spark says of its start would hide what the demo shows."""
+    kept = os.dup(2)
+    with path.open("wb") as log:
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _show_tables(root: Path) -> None:
     from pyspark.sql import functions as F
 
     from sparkds import collect, sessions
+    from sparkds.features.rfm import SEGMENTS
     from sparkds.figures import recency_frequency_heatmap, segments_over_time
 
     spark = sessions.session("sparkds demo")
@@ -103,7 +131,7 @@ def _show_tables(root: Path) -> None:
         _say(f"   {name:<22}{row['customers']:>10,}{values:>38}")
     cells = collect.small_pandas(today.groupBy("r_score", "f_score").agg(F.count(F.lit(1)).alias("n")))
     for name, figure in (
-        ("segments_over_time", segments_over_time(counts)),
+        ("segments_over_time", segments_over_time(counts, order=list(dict.fromkeys(rule.segment for rule in SEGMENTS)))),
         ("recency_frequency", recency_frequency_heatmap(cells)),
     ):
         figure.savefig(root / f"{name}.png")

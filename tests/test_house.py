@@ -67,7 +67,7 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click", "pyspark"}),
-    "demo": ({"", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo": ({"", "cli", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "__main__": ({"cli"}, set()),
     "": (set(), set()),
 }

@@ -29,9 +29,17 @@ def start(root, out):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed")
+    write_csv(root / "in", orders())
+    assert start(root, root / "out").wait() == 0
+    return root / "out"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_job_run_again_ends_in_the_same_tables(spark, tmp_path, moment):
+def test_a_killed_job_run_again_ends_in_the_same_tables(spark, undisturbed, tmp_path, moment):
     write_csv(tmp_path / "in", orders())
     out, reached = tmp_path / "out", MOMENTS[moment]
     process = start(tmp_path, out)
@@ -48,6 +56,5 @@ def test_a_killed_job_run_again_ends_in_the_same_tables(spark, tmp_path, moment)
             tables.read(name).count()  # what is committed can be read
 
     assert start(tmp_path, out).wait() == 0
-    assert start(tmp_path, tmp_path / "undisturbed").wait() == 0
     for name in ("features_tiles", "features", "features_rfm_edges"):
-        assert table(spark, out, name) == table(spark, tmp_path / "undisturbed", name)
+        assert table(spark, out, name) == table(spark, undisturbed, name)
