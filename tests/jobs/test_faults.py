@@ -26,7 +26,7 @@ def start(root, out):
     (root / "conf.json").write_text(json.dumps(CONF))
     command = [sys.executable, "-m", "sparkds", "feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(out)]
     command += ["-c", str(root / "conf.json"), "--start", str(day(5)), "--end", str(day(9)), "--session", "classic", "--master", "local[2]"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_killed_job_run_again_ends_in_the_same_tables(spark, undisturbed, tmp_
         time.sleep(0.005)
     assert reached(out), "the moment never came"
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
     tables = Tables(spark, str(out))
     for name in ("features_tiles", "features"):
