@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sparkds.errors import TableError
+from sparkds.sql import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,11 +25,6 @@ class Between:
 
     low: Any
     high: Any
-
-
-def quoted(name: str) -> str:
-    """Identifier for SQL, whatever characters it has."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def literal(value: Any) -> str:

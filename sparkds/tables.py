@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sparkds import __version__
 from sparkds.commits import UPKEEP, Commit, commit_metadata, commit_of
 from sparkds.errors import DataError, TableError, closest
-from sparkds.locations import Between, is_directory, literal, local_files, quoted, remote_files, slice_predicate
+from sparkds.locations import Between, is_directory, literal, local_files, remote_files, slice_predicate
+from sparkds.sql import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "sparkds"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # room: (what it may import of the package, what it may import of others beside the standard library)
-NUMBERS = {"errors", "declaration", "days"}
+NUMBERS = {"errors", "declaration", "days", "sql"}
 STATEMENTS = {
     "features.aggregations",
     "features.reduced",
@@ -22,11 +22,12 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
-SPARK = {"blocks", "collect", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
+SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
     "errors": (set(), set()),
     "days": (set(), set()),
+    "sql": (set(), set()),
     "declaration": (set(), {"pydantic"}),
     "features.windows": (NUMBERS, {"numpy"}),
     # layer 2: statements
@@ -42,19 +43,26 @@ ROOMS = {
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyspark"}),
+    "instants": (NUMBERS, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
-    "features.tiles": (NUMBERS | STATEMENTS | {"collect"}, {"pyspark"}),
+    "features.tiles": (NUMBERS | STATEMENTS | {"instants"}, {"pyspark"}),
     "features.snapshots": (
         NUMBERS | STATEMENTS | {"blocks", "collect", "features.arrow", "features.tiles"},
         {"numpy", "pyarrow", "pyspark"},
     ),
     "features.rfm_scores": (NUMBERS | STATEMENTS | {"collect"}, {"pyspark"}),
+    "experiments": (set(), set()),
+    "experiments.measures": (NUMBERS, set()),
+    "experiments.unit_values": (NUMBERS | {"experiments.measures"}, {"numpy", "pydantic"}),
+    "experiments.metrics": (NUMBERS | {"experiments.measures", "experiments.unit_values"}, {"pydantic"}),
+    "experiments.experiment": (NUMBERS | {"experiments.measures", "experiments.metrics"}, {"pydantic"}),
+    "experiments.unit_kernel": (NUMBERS | {"experiments.measures"}, {"numpy"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
     "commits": ({""}, set()),
-    "locations": ({"errors"}, {"pyspark"}),
-    "tables": ({"", "errors", "commits", "locations"}, {"pyspark"}),
+    "locations": ({"errors", "sql"}, {"pyspark"}),
+    "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.rfm"}, set()),
     "figures.rfm": ({"errors"}, {"matplotlib", "numpy", "pandas"}),

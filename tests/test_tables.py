@@ -9,7 +9,8 @@ import pytest
 from pyspark.sql.types import StructType
 
 from sparkds.errors import DataError, TableError
-from sparkds.locations import Between, is_directory, literal, quoted, slice_predicate
+from sparkds.locations import Between, is_directory, literal, slice_predicate
+from sparkds.sql import quoted
 from sparkds.tables import Tables, TableSpec
 
 SPEC = TableSpec(

@@ -252,7 +252,7 @@ class ExperimentSet(Declaration):
             for value in metric.values:
                 if value.fact not in facts:
                     raise ValueError(
-                        f"metric '{metric.name}': no fact table '{value.fact}'{closest(value.fact, facts)} (fact tables: {', '.join(facts)})"
+                        f"metric '{metric.name}': no fact table '{value.fact}'{closest(value.fact, facts)} (tables: {', '.join(facts)})"
                     )
         for experiment in self.experiments:
             self._metrics_exist(experiment)

@@ -102,11 +102,6 @@ class ColumnAggregation(Aggregation):
         return f"{self.column}_{self.kind}"
 
 
-def quoted(column: str) -> str:
-    """Column name as SQL, whatever characters it has."""
-    return "`" + column.replace("`", "``") + "`"
-
-
 def check_windows(windows: tuple[int, ...]) -> tuple[int, ...]:
     """Refuse windows that are not positive, repeated or absurdly long; give them back ascending."""
     for window in windows:

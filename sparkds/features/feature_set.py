@@ -17,10 +17,11 @@ from pydantic import Field, field_validator, model_validator
 
 from sparkds.declaration import Declaration
 from sparkds.errors import ColumnError, closest
-from sparkds.features.aggregations import Aggregation, AnyAggregation, Count, Sum, check_windows, quoted
+from sparkds.features.aggregations import Aggregation, AnyAggregation, Count, Sum, check_windows
 from sparkds.features.rfm import RFM
 from sparkds.features.states import State
 from sparkds.features.windows import LIFETIME, Window
+from sparkds.sql import quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -24,11 +24,11 @@ from sparkds.features.aggregations import (
     Distinct,
     Mean,
     Sum,
-    quoted,
 )
 from sparkds.features.reduced import Merged, Reduced, TileTypes
 from sparkds.features.states import State
 from sparkds.features.windows import LIFETIME, Window
+from sparkds.sql import quoted
 
 SCORES = (1, 2, 3, 4, 5)
 MEASURES = ("recency_days", "frequency", "monetary")

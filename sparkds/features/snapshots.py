@@ -20,12 +20,12 @@ from pyspark.sql import functions as F
 from sparkds.blocks import map_blocks
 from sparkds.days import day_number, known_at, microseconds
 from sparkds.errors import ColumnError, WindowError
-from sparkds.features.aggregations import quoted
 from sparkds.features.arrow import number_array, output_array, state_column
 from sparkds.features.merged import CountColumn, MergedStates, NumberColumn, PickColumn, SetColumn
 from sparkds.features.states import State
 from sparkds.features.tiles import tiles_frame
 from sparkds.features.windows import LIFETIME, Block, Window
+from sparkds.sql import quoted
 
 if TYPE_CHECKING:
     from sparkds.features.feature_set import Feature, FeatureSet

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparkds.errors import ColumnError
+from sparkds.sql import is_float
 
 Merge = Literal["add", "least", "greatest", "first", "last", "set", "counts"]
 
 _DECIMAL = re.compile(r"decimal\((\d+),(-?\d+)\)")
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
-_FLOAT = ("float", "double")
 _ORDINAL = ("date", "timestamp", "timestamp_ntz")
 
 DECIMAL_DIGITS = 38
@@ -32,12 +32,7 @@ def decimal_type(dtype: str) -> tuple[int, int] | None:
 
 def is_number(dtype: str) -> bool:
     """Whether a Spark type name is a whole number, a float or a decimal."""
-    return dtype in _WHOLE or dtype in _FLOAT or decimal_type(dtype) is not None
-
-
-def is_float(dtype: str) -> bool:
-    """Whether a Spark type name is a binary floating-point number."""
-    return dtype in _FLOAT
+    return dtype in _WHOLE or is_float(dtype) or decimal_type(dtype) is not None
 
 
 def total_type(dtype: str) -> str:

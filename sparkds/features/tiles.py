@@ -13,8 +13,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkds.days import ONE_DAY, start_of_day
-from sparkds.features.aggregations import quoted
-from sparkds.features.states import State, is_float
+from sparkds.features.states import State
+from sparkds.instants import instant_column, local_day_column
+from sparkds.sql import finite, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Observation
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sparkds.features.feature_set import FeatureSet
 
 DAY, AT = "__day", "__at"
-MICROSECONDS_A_DAY = 86_400_000_000
 
 
 def tiles_frame(
@@ -100,11 +100,11 @@ def prepared_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
     for predicate, name in _predicates(spec).items():
         columns.append(F.coalesce(F.expr(predicate), F.lit(False)).alias(name))
     for (column, where, sql), name in _values(spec, types).items():
-        value = F.expr(sql.format(value=f"({_finite_sql(column, types[column])})"))
+        value = F.expr(sql.format(value=f"({finite(column, types[column])})"))
         columns.append((value if where is None else F.when(F.coalesce(F.expr(where), F.lit(False)), value)).alias(name))
     columns.extend(F.col(quoted(tie)).alias(name) for tie, name in _ties(spec).items())
     for column, name in _counted(spec, types).items():
-        columns.append(F.expr(_finite_sql(column, types[column])).isNull().alias(name))
+        columns.append(F.expr(finite(column, types[column])).isNull().alias(name))
     if spec.refunds is not None:
         columns.append(F.coalesce(F.col(quoted(spec.refunds.column)) < 0, F.lit(False)).alias("__refund"))
     if spec.deduplicate is not None:
@@ -181,27 +181,6 @@ def state_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
     return columns
 
 
-def local_day_column(column: str, dtype: str, zone: str, source_zone: str | None) -> Column:
-    """Local calendar day (date) of an event time, whatever the session's time zone is."""
-    if dtype == "date":
-        return F.col(quoted(column))
-    if dtype == "timestamp_ntz" and zone == source_zone:
-        return F.col(quoted(column)).cast("date")
-    instant = F.timestamp_micros(instant_column(column, dtype, source_zone))
-    local = F.unix_micros(F.from_utc_timestamp(instant, zone))
-    return F.date_from_unix_date(F.floor(local / F.lit(MICROSECONDS_A_DAY)).cast("int"))
-
-
-def instant_column(column: str, dtype: str, source_zone: str | None) -> Column:
-    """Microseconds since 1970-01-01T00:00Z; of a date, of its midnight in UTC."""
-    if dtype == "timestamp":
-        return F.unix_micros(F.col(quoted(column)))
-    if dtype == "date":
-        return F.unix_date(F.col(quoted(column))).cast("bigint") * F.lit(MICROSECONDS_A_DAY)
-    wall = F.expr(f"timestampdiff(MICROSECOND, timestamp_ntz'1970-01-01', {quoted(column)})")
-    return F.unix_micros(F.to_utc_timestamp(F.timestamp_micros(wall), str(source_zone)))
-
-
 def not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
     """Predicate on the raw event time that keeps all events from local day `first` on."""
     time = F.col(quoted(spec.event_time))
@@ -211,14 +190,6 @@ def not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
         return time >= F.lit(start_of_day(first, spec.zone))
     margin = first - ONE_DAY
     return time >= F.lit(margin).cast("timestamp_ntz")
-
-
-def _finite_sql(column: str, dtype: str) -> str:
-    """SQL of a column with NaN and infinities made null."""
-    name = quoted(column)
-    if not is_float(dtype):
-        return name
-    return f"case when abs({name}) < cast('Infinity' as {dtype}) then {name} end"
 
 
 def _predicates(spec: FeatureSet) -> dict[str, str]:

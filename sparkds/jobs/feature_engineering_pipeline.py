@@ -465,7 +465,7 @@ class _Run:
 
 
 def _local_day(spec: FeatureSet, events: DataFrame) -> Any:
-    from sparkds.features.tiles import local_day_column
+    from sparkds.instants import local_day_column
 
     return local_day_column(spec.event_time, dict(events.dtypes)[spec.event_time], spec.time_zone, spec.event_time_zone)
 
