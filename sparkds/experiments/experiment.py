@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from sparkds.declaration import Declaration
 from sparkds.errors import closest
 from sparkds.experiments.measures import Measure
-from sparkds.experiments.metrics import AnyMetric, Attribute, Metric, PrePeriod
+from sparkds.experiments.metrics import AnyMetric, Attribute, Metric, PrePeriod, variants
 
 
 class Exposures(Declaration):
@@ -135,6 +135,9 @@ class Experiment(Declaration):
     correction : str
         Over the family of primary metrics × arms, and over segments apart.
     peeking : FixedHorizon, GroupSequential or AlwaysValid
+    novelty_days : int
+        Days since exposure whose effects are computed one by one for primary metrics; 0 for none.
+    srm_alpha : float
     """
 
     name: str = Field(min_length=1, description="name in the exposures")
@@ -156,6 +159,7 @@ class Experiment(Declaration):
         description="correction over primary metrics × arms"
     )
     peeking: Peeking = Field(description="when a look is allowed")
+    novelty_days: int = Field(default=0, ge=0, le=60, description="days since exposure shown one by one for primary metrics")
     srm_alpha: float = Field(default=0.001, gt=0, lt=0.5, description="level of the sample ratio mismatch test")
 
     @model_validator(mode="after")
@@ -272,8 +276,13 @@ class ExperimentSet(Declaration):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """All measures, without repetition."""
-        return tuple(dict.fromkeys(m for metric in self.metrics for m in metric.measures))
+        """All measures, without repetition; those of the days since exposure are the primary metrics'."""
+        found = [m for metric in self.metrics for m in metric.measures]
+        for experiment in self.experiments:
+            for metric in self.metrics_of(experiment):
+                for variant in variants(metric, experiment.novelty_days):
+                    found += [m for value in metric.values for m in value.measures(variant.stretch)]
+        return tuple(dict.fromkeys(found))
 
     def measures_of(self, fact: str) -> tuple[Measure, ...]:
         """Measures over one fact table."""

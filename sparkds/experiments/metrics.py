@@ -6,7 +6,7 @@ name it in the union at the foot of the file; no other file changes unless it ne
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -313,3 +313,29 @@ AnyMetric = Annotated[
     Count | Sum | Mean | Proportion | Distinct | Retention | Funnel | RatioOfMeans | Quantile, Field(discriminator="kind")
 ]
 """Every kind of metric; the registry."""
+
+
+class Variant(NamedTuple):
+    """One way to compute a metric beside the declared one.
+
+    Attributes
+    ----------
+    name : str
+        ``declared``, ``uncapped``, or ``day_<n>`` for the n-th day since exposure.
+    stretch : Stretch
+    capped : bool
+    """
+
+    name: str
+    stretch: Stretch
+    capped: bool
+
+
+def variants(metric: Metric, novelty_days: int) -> tuple[Variant, ...]:
+    """The declared metric, the one without its cap, and for a primary metric one per day since exposure."""
+    found = [Variant("declared", metric.stretch, metric.cap is not None)]
+    if metric.cap is not None:
+        found.append(Variant("uncapped", metric.stretch, False))
+    if metric.role == "primary" and not isinstance(metric, Quantile):
+        found += [Variant(f"day_{day}", Stretch.after(day, 1), metric.cap is not None) for day in range(novelty_days)]
+    return tuple(found)

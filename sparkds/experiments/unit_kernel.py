@@ -120,6 +120,10 @@ class Ranges:
             self._found[stretch] = first, np.maximum(first, self._position(ends))
         return self._found[stretch]
 
+    def whole(self) -> tuple[Ints, Ints]:
+        """Rows from each exposure on until its end: (n,) each."""
+        return self.rows(Stretch())
+
     def _position(self, instant: Ints) -> Ints:
         wanted = self.unit * self.span + np.clip(instant - self.low, 0, self.span - 1)
         return np.searchsorted(self.place, wanted, side="left").astype(np.int64)

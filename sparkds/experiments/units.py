@@ -1,0 +1,353 @@
+"""Units: exposures and facts in, one row per experiment and unit with its measures out, after one exchange.
+
+Every table is scanned once whatever the number of experiments, metrics and segments; the rows of a unit are brought
+together and the kernel answers all measures of all its exposures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sparkds.blocks import map_blocks
+from sparkds.days import known_at, microseconds
+from sparkds.errors import ColumnError
+from sparkds.experiments.experiment import ExperimentSet
+from sparkds.experiments.measures import Measure
+from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, measured, next_row
+from sparkds.instants import instant_column
+from sparkds.sql import finite, is_float, quoted
+
+if TYPE_CHECKING:
+    from pyspark.sql import Observation
+
+KEYS = ("experiment", "unit")
+FOREVER = 2**62
+
+
+def units_frame(
+    spec: ExperimentSet,
+    exposures: DataFrame,
+    facts: Mapping[str, DataFrame],
+    *,
+    as_of: date,
+    intake: Mapping[str, Observation] | None = None,
+) -> DataFrame:
+    """One row per experiment and exposed unit, with every measure.
+
+    Parameters
+    ----------
+    spec : ExperimentSet
+    exposures : DataFrame
+        As ``spec.exposures`` says. Rows of experiments that are not declared are left out, as are exposures before an
+        experiment's start or from its end on.
+    facts : mapping of str to DataFrame
+        Declared name to rows.
+    as_of : date
+        Last day that counts: everything before the midnight after it, in ``spec.time_zone``.
+    intake : mapping of str to Observation, optional
+        ``exposures`` and the names of facts to what receives the counts of rows that were left out.
+
+    Returns
+    -------
+    DataFrame
+        ``experiment``, ``unit`` (string), ``arm`` (of the first exposure), ``first_exposure``, ``anchor`` (timestamp: the first
+        exposure, or the instant at which the trigger was met; null when it was not), ``n_exposures``, ``n_arms``,
+        ``segment_*`` (string), ``attribute_*`` (double), and a double per measure.
+
+    Raises
+    ------
+    ColumnError
+        A column is missing or of the wrong type.
+    """
+    intake = intake or {}
+    kernel = unit_kernel(spec, facts, as_of=as_of)
+    rows = [_exposure_rows(spec, exposures, kernel, intake.get("exposures"))]
+    rows += [_fact_rows(spec, kernel, source, facts[source.name], intake.get(source.name)) for source in spec.facts]
+    names = list(dict.fromkeys(name for frame in rows for name, _ in frame.dtypes))
+    types = {name: dtype for frame in rows for name, dtype in frame.dtypes}
+    same = [frame.select(*(F.col(n) if n in frame.columns else F.lit(None).cast(types[n]).alias(n) for n in names)) for frame in rows]
+    together = same[0]
+    for frame in same[1:]:
+        together = together.unionAll(frame)
+    columns = ["experiment string", "unit string", "arm string", "first_exposure timestamp", "anchor timestamp"]
+    columns += ["n_exposures bigint", "n_arms bigint"]
+    columns += [f"{quoted(f'segment_{name}')} string" for name in spec.segments]
+    columns += [f"{quoted(f'attribute_{name}')} double" for name in spec.attributes]
+    columns += [f"{quoted(measure.name)} double" for measure in spec.measures]
+    return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=kernel, schema=", ".join(columns))
+
+
+@dataclass(frozen=True)
+class FactColumns:
+    """Prepared columns of one fact table in the exchanged rows.
+
+    Attributes
+    ----------
+    kind : int
+        Value of ``kind`` of its rows.
+    where : dict of str to str
+        Predicate to prepared column.
+    values, codes : dict of str to str
+        Fact column to prepared column with its numbers, or with a 64-bit digest of its value.
+    scale : dict of str to float
+        Fact column to the number by which its whole numbers are divided (decimals).
+    measures : tuple of Measure
+    """
+
+    kind: int
+    where: dict[str, str]
+    values: dict[str, str]
+    codes: dict[str, str]
+    scale: dict[str, float]
+    measures: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class UnitKernel:
+    """Sorted rows of a block of units in, one row per unit and experiment out."""
+
+    experiments: tuple[str, ...]
+    arms: tuple[tuple[str, ...], ...]
+    ends: tuple[int, ...]
+    triggers: tuple[tuple[str, str] | None, ...]
+    segments: tuple[str, ...]
+    attributes: tuple[str, ...]
+    facts: dict[str, FactColumns]
+    as_of: int
+    measures: tuple[Measure, ...]
+
+    def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+        """One table; empty when no unit of the block was exposed."""
+        kind = table.column("kind").to_numpy()
+        unit = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))
+        time = table.column("t").to_numpy()
+        exposed = np.flatnonzero(kind == 0)
+        if len(exposed) == 0:
+            return
+        exposures = table.take(pa.array(exposed))
+        first = first_exposures(unit[exposed], exposures.column("experiment").to_numpy(), exposures.column("arm").to_numpy(), time[exposed])
+        facts = {name: _facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
+        until = np.minimum(np.asarray(self.ends, dtype=np.int64)[first.experiment], self.as_of)
+        anchor, anchored = self._anchors(first, facts, until)
+        values: dict[Measure, npt.NDArray[np.float64]] = {}
+        for name, rows in facts.items():
+            columns = self.facts[name]
+            found = measured(rows, Ranges(rows, first.unit, anchor, until), columns.measures)
+            values |= {m: v / columns.scale.get(m.column, 1.0) if m.aggregate == "sum" else v for m, v in found.items()}
+        yield self._table(table, exposures, starts, first, anchor, anchored, values)
+
+    def _anchors(
+        self, first: FirstExposures, facts: dict[str, FactRows], until: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Instant from which each unit's facts count, and whether there is one."""
+        anchor, anchored = first.time.copy(), np.ones(len(first.time), dtype=bool)
+        for number, trigger in enumerate(self.triggers):
+            if trigger is None:
+                continue
+            name, where = trigger
+            rows = facts[name]
+            mine = np.flatnonzero(first.experiment == number)
+            low, high = Ranges(rows, first.unit[mine], first.time[mine], until[mine]).whole()
+            met = next_row(rows.where[where])[low]
+            anchored[mine] = met < high
+            at = np.append(rows.time, 0)[np.where(met < high, met, len(rows.time))]
+            anchor[mine] = np.where(met < high, at, first.time[mine])
+        return anchor, anchored
+
+    def _table(
+        self,
+        table: pa.Table,
+        exposures: pa.Table,
+        starts: npt.NDArray[np.int64],
+        first: FirstExposures,
+        anchor: npt.NDArray[np.int64],
+        anchored: npt.NDArray[np.bool_],
+        values: dict[Measure, npt.NDArray[np.float64]],
+    ) -> pa.Table:
+        seen = exposures.take(pa.array(first.row))
+        offsets = np.cumsum([0, *(len(arms) for arms in self.arms)])
+        arm_names = pa.array([arm for arms in self.arms for arm in arms], pa.string())
+        out: dict[str, Any] = {
+            "experiment": pa.array(self.experiments, pa.string()).take(pa.array(first.experiment)),
+            "unit": table.column("unit").combine_chunks().take(pa.array(starts[:-1][first.unit])),
+            "arm": arm_names.take(pa.array(offsets[first.experiment] + first.arm)),
+            "first_exposure": pa.array(first.time).cast(pa.timestamp("us", tz="UTC")),
+            "anchor": pa.array(anchor, mask=~anchored).cast(pa.timestamp("us", tz="UTC")),
+            "n_exposures": pa.array(first.n_exposures),
+            "n_arms": pa.array(first.n_arms),
+        }
+        for i, name in enumerate(self.segments):
+            out[f"segment_{name}"] = seen.column(f"s{i}").combine_chunks()
+        for i, name in enumerate(self.attributes):
+            out[f"attribute_{name}"] = seen.column(f"a{i}").combine_chunks()
+        for measure in self.measures:
+            out[measure.name] = pa.array(values[measure])
+        return pa.table(out)
+
+
+def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: date) -> UnitKernel:
+    """Kernel of a declaration, and the names of the prepared columns that it reads."""
+    prepared = {}
+    for number, source in enumerate(spec.facts):
+        types = dict(facts[source.name].dtypes)
+        measures = spec.measures_of(source.name)
+        wheres = dict.fromkeys(w for m in measures for w in m.where)
+        wheres |= dict.fromkeys(e.trigger.where for e in spec.experiments if e.trigger is not None and e.trigger.fact == source.name)
+        numbers = dict.fromkeys(m.column for m in measures if m.aggregate in ("sum", "values"))
+        coded = dict.fromkeys(m.column for m in measures if m.aggregate == "distinct")
+        for column in (source.unit, source.time, *numbers, *coded):
+            if column not in types:
+                raise ColumnError.missing(column, tuple(types), f"fact table '{source.name}'")
+        prepared[source.name] = FactColumns(
+            kind=1 + number,
+            where={w: f"w{number}_{i}" for i, w in enumerate(wheres)},
+            values={c: f"v{number}_{i}" for i, c in enumerate(numbers)},
+            codes={c: f"d{number}_{i}" for i, c in enumerate(coded)},
+            scale={c: _scale(types[c], c, source.name) for c in numbers},
+            measures=measures,
+        )
+    end_of_day = microseconds(known_at(as_of, ZoneInfo(spec.time_zone)))
+    return UnitKernel(
+        experiments=tuple(e.name for e in spec.experiments),
+        arms=tuple(tuple(e.arms) for e in spec.experiments),
+        ends=tuple(FOREVER if e.end is None else microseconds(e.end) for e in spec.experiments),
+        triggers=tuple(None if e.trigger is None else (e.trigger.fact, e.trigger.where) for e in spec.experiments),
+        segments=spec.segments,
+        attributes=spec.attributes,
+        facts=prepared,
+        as_of=end_of_day,
+        measures=spec.measures,
+    )
+
+
+def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel, intake: Observation | None) -> DataFrame:
+    """Exposures as rows of the exchange; an arm that is not declared is an error of the rows."""
+    types, source = dict(exposures.dtypes), spec.exposures
+    for column in (source.experiment, source.unit, source.arm, source.time, *spec.segments, *spec.attributes):
+        if column not in types:
+            raise ColumnError.missing(column, tuple(types), f"exposures '{source.table}'")
+    t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
+    name, arm = F.col(quoted(source.experiment)).cast("string"), F.col(quoted(source.arm)).cast("string")
+    experiment, arm_number = F.lit(None).cast("bigint"), F.lit(None).cast("bigint")
+    start, end = F.lit(0).cast("bigint"), F.lit(0).cast("bigint")
+    for number, declared in reversed(list(enumerate(spec.experiments))):
+        mine = name == F.lit(declared.name)
+        experiment = F.when(mine, F.lit(number).cast("bigint")).otherwise(experiment)
+        start = F.when(mine, F.lit(microseconds(declared.start))).otherwise(start)
+        end = F.when(mine, F.lit(kernel.ends[number])).otherwise(end)
+        for position, arm_name in enumerate(declared.arms):
+            arm_number = F.when(mine & (arm == F.lit(arm_name)), F.lit(position).cast("bigint")).otherwise(arm_number)
+    unknown = F.concat(
+        F.lit("arm '"), F.coalesce(arm, F.lit("null")), F.lit("' of experiment '"), name, F.lit("' is not declared; add it to its arms")
+    )
+    unit = F.col(quoted(source.unit)).cast("string")
+    rows = exposures.select(
+        unit.alias("unit"),
+        t.alias("t"),
+        F.lit(0).cast("tinyint").alias("kind"),
+        experiment.alias("experiment"),
+        arm_number.alias("arm"),
+        unknown.alias("__unknown"),
+        start.alias("__start"),
+        end.alias("__end"),
+        *(F.col(quoted(column)).cast("string").alias(f"s{i}") for i, column in enumerate(spec.segments)),
+        *(F.expr(f"cast({finite(column, types[column])} as double)").alias(f"a{i}") for i, column in enumerate(spec.attributes)),
+    )
+    declared_here = F.col("experiment").isNotNull()
+    inside = (F.col("t") >= F.col("__start")) & (F.col("t") < F.least(F.col("__end"), F.lit(kernel.as_of)))
+    if intake is not None:
+        rows = rows.observe(
+            intake,
+            F.count(F.lit(1)).alias("n_exposures"),
+            F.count_if(~declared_here).alias("n_other_experiments"),
+            F.count_if(declared_here & (F.col("unit").isNull() | F.col("t").isNull())).alias("n_null_unit_or_time"),
+            F.count_if(declared_here & (F.col("t") < F.col("__start"))).alias("n_before_start"),
+            F.count_if(declared_here & (F.col("t") >= F.col("__end"))).alias("n_after_end"),
+        )
+    known = F.coalesce(F.col("arm"), F.raise_error(F.col("__unknown")).cast("bigint"))
+    return rows.where(declared_here & F.col("unit").isNotNull() & inside).withColumn("arm", known).drop("__unknown", "__start", "__end")
+
+
+def _fact_rows(spec: ExperimentSet, kernel: UnitKernel, source: Any, facts: DataFrame, intake: Observation | None) -> DataFrame:
+    """Facts as rows of the exchange: those before the first pre-period or from the end of `as_of` on are left out."""
+    types, columns = dict(facts.dtypes), kernel.facts[source.name]
+    t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
+    earliest = min(e.start for e in spec.experiments) - timedelta(days=spec.longest_pre_days)
+    prepared: list[Column] = [
+        F.col(quoted(source.unit)).cast("string").alias("unit"),
+        t.alias("t"),
+        F.lit(columns.kind).cast("tinyint").alias("kind"),
+    ]
+    prepared += [F.coalesce(F.expr(where), F.lit(False)).alias(name) for where, name in columns.where.items()]
+    prepared += [_number_column(column, types[column]).alias(name) for column, name in columns.values.items()]
+    prepared += [
+        F.when(F.col(quoted(column)).isNotNull(), F.xxhash64(quoted(column))).alias(name) for column, name in columns.codes.items()
+    ]
+    if types[source.time] == "timestamp":  # the raw column, so that files and row groups can be skipped
+        facts = facts.where(F.col(quoted(source.time)) >= F.lit(earliest))
+    rows = facts.select(*prepared)
+    if intake is not None:
+        rows = rows.observe(
+            intake,
+            F.count(F.lit(1)).alias("n_facts"),
+            F.count_if(F.col("unit").isNull()).alias("n_null_unit"),
+            F.count_if(F.col("t").isNull()).alias("n_null_time"),
+            F.count_if(F.col("t") >= F.lit(kernel.as_of)).alias("n_after_as_of"),
+        )
+    return rows.where(F.col("unit").isNotNull() & (F.col("t") >= F.lit(microseconds(earliest))) & (F.col("t") < F.lit(kernel.as_of)))
+
+
+def _time_type(types: Mapping[str, str], column: str, table: str) -> str:
+    if types[column] not in ("timestamp", "timestamp_ntz", "date"):
+        raise ColumnError(f"column '{column}' of table '{table}' is {types[column]}; a time is a timestamp or a date")
+    return types[column]
+
+
+def _scale(dtype: str, column: str, table: str) -> float:
+    if dtype.startswith("decimal("):
+        digits, places = (int(part) for part in dtype[8:-1].split(","))
+        return float(10**places) if digits <= 18 else 1.0
+    if dtype not in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean"):
+        raise ColumnError(f"column '{column}' of fact table '{table}' is {dtype}; a sum or a mean needs numbers")
+    return 1.0
+
+
+def _number_column(column: str, dtype: str) -> Column:
+    """Values as bigint (decimals of up to 18 digits times a power of ten) or double; NaN and infinities are null."""
+    if is_float(dtype) or (dtype.startswith("decimal(") and int(dtype[8:-1].split(",")[0]) > 18):
+        return F.expr(f"cast({finite(column, dtype)} as double)")
+    if dtype.startswith("decimal("):
+        return (F.col(quoted(column)) * F.lit(int(_scale(dtype, column, "")))).cast("bigint")
+    return F.col(quoted(column)).cast("bigint")
+
+
+def _facts_of(
+    table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], columns: FactColumns
+) -> FactRows:
+    rows = np.flatnonzero(kind == columns.kind)
+    taken = pa.array(rows)
+
+    def numbers(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        column = table.column(name).combine_chunks().take(taken)
+        return column.fill_null(0).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
+
+    return FactRows(
+        unit[rows],
+        time[rows],
+        {
+            where: table.column(name).combine_chunks().take(taken).to_numpy(zero_copy_only=False).astype(bool)
+            for where, name in columns.where.items()
+        },
+        {column: numbers(name) for column, name in columns.values.items()},
+        {column: numbers(name) for column, name in columns.codes.items()},
+    )
