@@ -150,12 +150,12 @@ class Tables:
             if as_of is not None:
                 reader = reader.option("timestampAsOf", str(as_of))
             if self.in_directory:
-                return self._checked(lambda: reader.load(self.path(name)), name)
-            return self._checked(lambda: reader.table(self.identifier(name)), name)
+                return self._checked(lambda: _resolved(reader.load(self.path(name))), name)
+            return self._checked(lambda: _resolved(reader.table(self.identifier(name))), name)
         if version is not None or as_of is not None:
             raise TableError(f"table '{name}' in {self.location} is not a Delta table, so it has no versions")
         if not self.in_directory:
-            return self._checked(lambda: self.spark.read.table(self.identifier(name)), name)
+            return self._checked(lambda: _resolved(self.spark.read.table(self.identifier(name))), name)
         kind, path = self._files_of(name)
         reader = self.spark.read.format(kind)
         if kind == "csv":
@@ -164,7 +164,7 @@ class Tables:
                 reader = reader.option("inferSchema", True)
         if schema is not None:
             reader = reader.schema(schema)
-        return self._checked(lambda: reader.load(path), name)
+        return self._checked(lambda: _resolved(reader.load(path)), name)
 
     def source_version(self, name: str) -> str:
         """What the table is made of now: the version of a Delta table, or a digest of all files' paths, sizes and times."""
@@ -445,6 +445,9 @@ class Tables:
             return action()
         except PySparkException as error:
             told = str(error)
+            raised = re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: P0001)?$", told, re.M)
+            if raised:
+                raise DataError(f"rows for table '{name}': {raised.group(1)}") from error
             if "DELTA_REPLACE_WHERE_MISMATCH" in told or "DELTA_VIOLATE_CONSTRAINT" in told:
                 raise DataError(f"rows for table '{name}' lie outside the slice that is replaced: {told.splitlines()[0]}") from error
             if "DELTA_CONCURRENT" in told or "ConcurrentModification" in told or "ConcurrentAppend" in told:
@@ -456,6 +459,12 @@ class Tables:
             if "DELTA_FAILED_TO_MERGE_FIELDS" in told or "DELTA_METADATA_MISMATCH" in told or "INCOMPATIBLE_DATA_FOR_TABLE" in told:
                 raise TableError(f"table '{name}' has other columns than the rows to write: {told.splitlines()[0]}") from error
             raise
+
+
+def _resolved(frame: DataFrame) -> DataFrame:
+    """Ask for the schema, so that a Connect session says at once what is wrong with the table."""
+    assert frame.schema is not None
+    return frame
 
 
 def _says_absent(told: str) -> bool:

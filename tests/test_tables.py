@@ -197,6 +197,14 @@ def test_a_row_outside_the_slice_is_refused_and_nothing_is_written(spark, tables
     assert rows(tables.read("t")) == [(1, "a", 1)]
 
 
+def test_an_error_that_the_rows_raise_is_named_and_nothing_is_written(spark, tables):
+    wrote(tables, frame(spark, (1, "a", 1)))
+    bad = frame(spark, (2, "a", 2)).selectExpr("day", "shop", "if(n > 1, raise_error('two is too much; give one'), n) as n")
+    with pytest.raises(DataError, match=r"^rows for table 't': two is too much; give one$"):
+        wrote(tables, bad)
+    assert rows(tables.read("t")) == [(1, "a", 1)]
+
+
 def test_writing_twice_gives_the_same_rows(spark, tables):
     for _ in range(2):
         wrote(tables, frame(spark, (1, "a", 1), (2, "a", 2)), days=[1, 2])
