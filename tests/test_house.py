@@ -29,6 +29,11 @@ ROOMS = {
     "days": (set(), set()),
     "declaration": (set(), {"pydantic"}),
     "features.windows": (NUMBERS, {"numpy"}),
+    "stats": (set(), set()),
+    "stats.arguments": ({"errors"}, set()),
+    "stats.designs": ({"errors", "stats.arguments"}, set()),
+    "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
+    "stats.power": ({"errors", "stats.arguments", "stats.designs", "stats.rejection"}, {"scipy"}),
     # layer 2: statements
     "features.states": (NUMBERS, set()),
     "features.reduced": (NUMBERS | STATEMENTS, {"numpy"}),
