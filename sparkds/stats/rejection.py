@@ -27,6 +27,7 @@ TAIL: Final = 1e-13
 MOST_CELLS: Final = 40_000_000
 """Pairs of counts that are enumerated; larger designs are simulated."""
 DRAWS: Final = 2_000_000
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 @dataclass(frozen=True)
@@ -112,43 +113,44 @@ def rejection_probability(
     if hypothesis.kind == "equivalence":
         return _both_sides(up, down, critical, df)
     if hypothesis.kind == "two-sided":
-        return min(1.0, _one_side(up, critical, df) + _one_side(down, critical, df))
+        return float(np.clip(_one_side(up, critical, df) + _one_side(down, critical, df), 0, 1))
     return _one_side(down if hypothesis.shows_smaller else up, critical, df)
 
 
 def _one_side(noncentrality: float, critical: float, df: float) -> float:
-    """P(T > critical) for a noncentral t, or a normal with this mean."""
+    """P(Z > critical S − noncentrality) with S² = chi²/df: a noncentral t beyond its critical value, or a normal.
+
+    The noncentral t of scipy 1.17 is NaN far in the lower tail, so that the integral over S is taken here.
+    """
     if df > FEW_DF:
         return float(special.ndtr(noncentrality - critical))
-    if noncentrality < 0:
-        return float(stats.nct.cdf(-critical, df, -noncentrality))
-    return float(stats.nct.sf(critical, df, noncentrality))
+    s, mass = _chi_mass(df, math.inf, np.linspace(noncentrality - 9, noncentrality + 9, 19) / critical)
+    return float(np.clip(mass @ special.ndtr(noncentrality - critical * s), 0, 1))
 
 
 def _both_sides(up: float, down: float, critical: float, df: float) -> float:
-    """P(critical S − up < Z < down − critical S) with S² = chi²/df: both one-sided tests reject.
-
-    The density of S is ``s^(df−1) exp(−df s² / 2)`` up to a constant, which the same quadrature finds.
-    """
+    """P(critical S − up < Z < down − critical S) with S² = chi²/df: both one-sided tests reject."""
     if df > FEW_DF:
         return max(0.0, float(special.ndtr(down - critical) - special.ndtr(critical - up)))
-    low, high = np.sqrt(stats.chi2.ppf(1e-16, df) / df), np.sqrt(stats.chi2.isf(1e-16, df) / df)
-    end = min(high, (up + down) / (2 * critical))  # beyond, the two rejection regions do not meet
-    if end <= low:
-        return 0.0
-    s, mass = _chi_mass(low, end, df)
-    inside = special.ndtr(down - critical * s) - special.ndtr(critical * s - up)
-    return max(0.0, float(mass @ inside) / float(_chi_mass(low, high, df)[1].sum()))
+    end = (up + down) / (2 * critical)  # beyond, the two rejection regions do not meet
+    turns = np.concatenate([np.linspace(side - 9, side + 9, 19) / critical for side in (up, down)])
+    s, mass = _chi_mass(df, end, turns)
+    return float(mass @ np.maximum(0.0, special.ndtr(down - critical * s) - special.ndtr(critical * s - up)))
 
 
-def _chi_mass(low: float, high: float, df: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Gauss-Legendre nodes in (low, high) and the mass of S at them, 16 pieces of 64 nodes."""
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    edges = np.linspace(low, high, 17)
+def _chi_mass(df: float, end: float, turns: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Nodes below `end` and the probability of S = √(chi²/df) at them, by Gauss-Legendre between neighbouring edges.
+
+    The density is ``s^(df−1) exp(−df s² / 2)`` up to a constant that the same quadrature finds. The edges divide its range,
+    lie close at the `turns` of what is integrated, and ever closer at 0, where few degrees of freedom bend the density.
+    """
+    low, high = np.sqrt(stats.chi2.ppf(1e-17, df) / df), np.sqrt(stats.chi2.isf(1e-17, df) / df)
+    edges = np.concatenate([np.linspace(low, high, 17), high * 0.5 ** np.arange(5, 25), turns, [end]])
+    edges = np.unique(np.clip(edges, low, high))
     half = np.diff(edges)[:, None] / 2
-    s = (edges[:-1, None] + half + half * nodes).ravel()
-    log_density = (df - 1) * np.log(s) - df * (s - 1) * (s + 1) / 2
-    return s, np.exp(log_density) * (half * weights).ravel()
+    s = edges[:-1, None] + half + half * NODES
+    mass = np.exp((df - 1) * np.log(s) - df * (s - 1) * (s + 1) / 2) * half * WEIGHTS
+    return s.ravel(), np.where(s < end, mass / mass.sum(), 0.0).ravel()
 
 
 def exact_power(design: ProportionDesign, hypothesis: Hypothesis, *, n: tuple[int, int], effect: float, seed: int = 0) -> Power:
