@@ -35,6 +35,8 @@ ROOMS = {
     "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
     "stats.power": ({"errors", "stats.arguments", "stats.designs", "stats.rejection"}, {"scipy"}),
     # layer 2: statements
+    "experiments": (set(), set()),
+    "experiments.assignment": (NUMBERS, {"pydantic"}),
     "features.states": (NUMBERS, set()),
     "features.reduced": (NUMBERS | STATEMENTS, {"numpy"}),
     "features.aggregations": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),

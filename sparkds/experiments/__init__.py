@@ -1,0 +1,1 @@
+"""Experiments: design, assignment, metrics, analysis and checks."""
