@@ -34,6 +34,7 @@ ROOMS = {
     "stats.designs": ({"errors", "stats.arguments"}, set()),
     "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
     "stats.power": ({"errors", "stats.arguments", "stats.designs", "stats.rejection"}, {"scipy"}),
+    "stats.bayesian": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
     "stats.paths": ({"errors"}, {"numpy", "scipy"}),
     "stats.sequential": ({"errors", "stats.arguments", "stats.paths"}, {"numpy", "scipy"}),
     "stats.always_valid": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
