@@ -1,1 +1,1 @@
-"""Experiments."""
+"""Experiments: design, assignment, metrics, analysis and checks."""

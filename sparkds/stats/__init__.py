@@ -1,1 +1,1 @@
-"""Statistics: pure functions of arrays and of moments; no Spark, no files."""
+"""Statistics as pure functions of numbers: no Spark, no files."""
