@@ -32,6 +32,11 @@ ROOMS = {
     "features.windows": (NUMBERS, {"numpy"}),
     "stats": (set(), set()),
     "stats.arguments": ({"errors"}, set()),
+    "stats.group_moments": (set(), {"numpy"}),
+    "stats.log_histogram": (set(), {"numpy"}),
+    "stats.moments": (set(), {"numpy"}),
+    "stats.estimate": ({"stats.arguments"}, {"numpy", "scipy"}),
+    "stats.arm_effects": ({"errors", "stats.arguments", "stats.estimate", "stats.moments"}, {"numpy", "scipy"}),
     "stats.designs": ({"errors", "stats.arguments"}, set()),
     "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
     "stats.power": ({"errors", "stats.arguments", "stats.designs", "stats.rejection"}, {"scipy"}),
@@ -62,12 +67,25 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     "features.rfm_scores": (NUMBERS | STATEMENTS | {"collect"}, {"pyspark"}),
-    "experiments": (set(), set()),
     "experiments.measures": (NUMBERS, set()),
     "experiments.unit_values": (NUMBERS | {"experiments.measures"}, {"numpy", "pydantic"}),
     "experiments.metrics": (NUMBERS | {"experiments.measures", "experiments.unit_values"}, {"pydantic"}),
     "experiments.experiment": (NUMBERS | {"experiments.measures", "experiments.metrics"}, {"pydantic"}),
     "experiments.unit_kernel": (NUMBERS | {"experiments.measures"}, {"numpy"}),
+    "experiments.statistics": (
+        {"experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},
+        {"numpy"},
+    ),
+    "experiments.units": (
+        NUMBERS | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_kernel"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "experiments.analysis": (
+        NUMBERS
+        | {"blocks", "collect", "instants", "experiments.experiment", "experiments.measures", "experiments.metrics"}
+        | {"experiments.statistics", "stats.log_histogram"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
