@@ -153,13 +153,11 @@ def normal_effect(estimate: float, std_error: float, *, prior_mean: float, prior
 
 
 def _unit_loss(u: float) -> float:
-    """``E max(−X, 0)`` of a normal of mean u and standard deviation 1: φ(u) − u Φ(−u), without cancellation for large u."""
+    """``E max(−X, 0)`` of a normal of mean u and standard deviation 1: φ(u) − u Φ(−u) = φ(u) (1 − u Mills(u)) for u > 0."""
     if u < 0:
         return -u + _unit_loss(-u)
     mills = math.sqrt(math.pi / 2) * float(special.erfcx(u / math.sqrt(2)))
-    # beyond 30, 1 − u Mills(u) by the asymptotic series of Mills' ratio (Abramowitz, Stegun 26.2.12)
-    gap = 1 - u * mills if u < 30 else (1 - (3 - 15 / u**2) / u**2) / u**2
-    return math.exp(-u * u / 2) / math.sqrt(2 * math.pi) * gap if u < 1e100 else 0.0
+    return math.exp(-u * u / 2) / math.sqrt(2 * math.pi) * max(0.0, 1 - u * mills)
 
 
 @dataclass(frozen=True)
@@ -355,8 +353,8 @@ def beta_binomial(
     """Posterior of the difference and the ratio of two shares, under beta priors.
 
     The shares are Beta(a + successes, b + failures), independent. The chance to beat and the distribution functions of
-    difference and ratio are integrals of a density of one arm times a distribution function of the other (1e-9 or better,
-    relative); the loss of choosing treatment is ``m_c P(T < C+) − m_t P(T+ < C)``, with means m and + for one more success,
+    difference and ratio are integrals of a density of one arm times a distribution function of the other, good to
+    1e-9; the loss of choosing treatment is ``m_c P(T < C+) − m_t P(T+ < C)``, with means m and + for one more success,
     from ``x Beta(x; a, b) = mean Beta(x; a + 1, b)``.
 
     Parameters

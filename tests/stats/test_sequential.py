@@ -19,8 +19,8 @@ def box(times, lows, highs, drift=0.0):
     """Probability of a box of the statistics at the looks, by scipy's multivariate normal."""
     t = np.array(times)
     covariance = np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
-    law = stats.multivariate_normal(drift * np.sqrt(t), covariance, abseps=1e-6, releps=1e-6, maxpts=2_000_000, seed=1)
-    return law.cdf(np.array(highs), lower_limit=np.array(lows))
+    accuracy = {"maxpts": 2_000_000, "abseps": 1e-6, "releps": 1e-6}
+    return stats.multivariate_normal.cdf(np.array(highs), drift * np.sqrt(t), covariance, lower_limit=np.array(lows), **accuracy)
 
 
 class TestClassicalBoundaries:
