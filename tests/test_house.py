@@ -71,6 +71,7 @@ ROOMS = {
     "experiments.unit_values": (NUMBERS | {"experiments.measures"}, {"numpy", "pydantic"}),
     "experiments.metrics": (NUMBERS | {"experiments.measures", "experiments.unit_values"}, {"pydantic"}),
     "experiments.experiment": (NUMBERS | {"experiments.measures", "experiments.metrics"}, {"pydantic"}),
+    "experiments.result_rows": ({"stats.estimate"}, set()),
     "experiments.unit_kernel": (NUMBERS | {"experiments.measures"}, {"numpy"}),
     "experiments.statistics": (
         {"experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},

@@ -194,9 +194,7 @@ def relative_difference(
     values = adjusted(arms, of=of, covariates=covariates)
     c, t = values.value[control], values.value[treatment]
     if c == 0 or (method == "log_ratio" and not c * t > 0):
-        return not_computable(
-            told, "undefined: an arm is 0 or the signs differ; look at the difference", **counts
-        )
+        return not_computable(told, "undefined: an arm is 0 or the signs differ; look at the difference", **counts)
     cov = _covariance(values, control, treatment)
     if method == "log_ratio":
         gradient = np.array([-1 / c, 1 / t])
