@@ -26,6 +26,7 @@ setup(
         "pydantic>=2.8",
         "click>=8.1",
         "pyyaml>=6.0",
+        "scipy>=1.15",
         "tzdata>=2024.1",
     ],
     extras_require={
@@ -39,6 +40,7 @@ setup(
             "chispa==0.12.0",
             "duckdb>=1.1",
             "lifetimes==0.11.3",
+            "statsmodels>=0.14.4",
             "ruff>=0.8",
             "mypy>=1.13",
             "types-PyYAML",
