@@ -1,0 +1,269 @@
+"""Effects: from the statistics of every arm to estimates with intervals and p-values, for all metrics and segments of an experiment.
+
+Pure: takes statistics, wherever they come from, and gives result rows; a metric that cannot be computed has a row with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from sparkds.experiments.experiment import Experiment
+from sparkds.experiments.metrics import Metric, Quantile, RatioOfMeans
+from sparkds.experiments.peeking import Look, is_final, peeked
+from sparkds.experiments.result_rows import Result
+from sparkds.stats.arm_effects import Of, adjusted, difference, relative_difference
+from sparkds.stats.estimate import Estimate, Sides, on_ratio_scale
+from sparkds.stats.moments import Moments
+from sparkds.stats.multiplicity import adjust
+from sparkds.stats.proportions import exact_two_proportions, two_proportions
+from sparkds.stats.quantile_difference import quantile_difference
+
+Scale = Literal["absolute", "relative"]
+SMALLEST_EXPECTED: Final = 5
+"""Successes or failures expected under the null below which proportions are tested exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """Statistics of one arm in one cell; a row of the statistics table.
+
+    Attributes
+    ----------
+    metric, variant, segment, segment_value, arm : str
+    moments : Moments
+        Over the metric's terms.
+    n_not_observed, n_incomplete, n_capped : int
+    bins, counts : (n_bins,) int64
+        Log histogram, for quantiles.
+    """
+
+    metric: str
+    variant: str
+    segment: str
+    segment_value: str
+    arm: str
+    moments: Moments
+    n_not_observed: int = 0
+    n_incomplete: int = 0
+    n_capped: int = 0
+    bins: Any = None
+    counts: Any = None
+
+
+def statistic_of(row: Mapping[str, Any]) -> Statistic:
+    """Statistic from a row of the statistics table."""
+    k = len(row["mean"])
+    moments = Moments(row["n"], np.array(row["mean"], dtype=np.float64), np.array(row["m2"], dtype=np.float64).reshape(k, k))
+    sketch = sorted((item["bin"], item["n"]) for item in row["bins"] or ())
+    return Statistic(
+        row["metric"], row["variant"], row["segment"], row["segment_value"], row["arm"], moments,
+        row["n_not_observed"], row["n_incomplete"], row["n_capped"],
+        np.array([b for b, _ in sketch], dtype=np.int64), np.array([n for _, n in sketch], dtype=np.int64),
+    )  # fmt: skip
+
+
+Cell = tuple[str, str, str, str]
+Test = Callable[[float], Estimate]
+"""Level to estimate at that level."""
+
+
+def cells(statistics: Iterable[Statistic]) -> dict[Cell, dict[str, Statistic]]:
+    """Statistics by (metric, variant, segment, value), then by arm."""
+    found: dict[Cell, dict[str, Statistic]] = {}
+    for row in statistics:
+        found.setdefault((row.metric, row.variant, row.segment, row.segment_value), {})[row.arm] = row
+    return found
+
+
+def effects(
+    experiment: Experiment,
+    metrics: Sequence[Metric],
+    statistics: Iterable[Statistic],
+    *,
+    ended: bool,
+    earlier: Mapping[tuple[str, str, str], Sequence[Look]] | None = None,
+) -> list[Result]:
+    """Effects of every treatment on every metric, absolute and relative, in all and by segment.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    metrics : sequence of metrics
+        Those of the experiment.
+    statistics : iterable of Statistic
+    ended : bool
+        Whether the experiment's end has passed.
+    earlier : mapping of (metric, arm, scale) to looks, optional
+        What earlier looks saw, for group sequential and always-valid results.
+
+    Returns
+    -------
+    list of Result
+        The corrected columns are filled for primary metrics (over metrics × treatments, per scale) and, per metric, for
+        segments (over values × treatments); guardrails are tested one-sided against their margin on the relative scale.
+    """
+    by_name = {metric.name: metric for metric in metrics}
+    rows: list[tuple[Result, Test | None]] = []
+    for (name, variant, segment, value), arms in cells(statistics).items():
+        metric = by_name.get(name)
+        if metric is None:
+            continue
+        for treatment in experiment.treatments:
+            where = Result(experiment.name, "effect", name, variant, treatment, segment, value, role=metric.role)
+            rows += _of_cell(experiment, metric, where, arms, ended=ended, earlier=earlier or {})
+    return _corrected(experiment, rows)
+
+
+def _of_cell(
+    experiment: Experiment,
+    metric: Metric,
+    where: Result,
+    arms: Mapping[str, Statistic],
+    *,
+    ended: bool,
+    earlier: Mapping[tuple[str, str, str], Sequence[Look]],
+) -> list[tuple[Result, Test | None]]:
+    """Absolute and relative effect of one treatment in one cell, and those without covariates beside."""
+    control, treatment = experiment.control, where.arm
+    k = len(metric.terms)
+    moments = {arm: arms[arm].moments if arm in arms else Moments.zero(k) for arm in experiment.arms}
+    smallest = min(moments[control].n, moments[treatment].n)
+    if where.segment and smallest < experiment.smallest_segment:
+        reason = f"fewer than {experiment.smallest_segment} units in an arm (smallest_segment); merge the segment's values"
+        n_c, n_t = moments[control].n, moments[treatment].n
+        return [(replace(where, scale="absolute", status="not_computable", reason=reason, n_control=n_c, n_treatment=n_t), None)]
+    n = sum(m.n for m in moments.values())
+    final = is_final(experiment.peeking, n=n, ended=ended)
+    found: list[tuple[Result, Test | None]] = []
+    adjusts = [True, False] if metric.covariates and where.variant == "declared" and not where.segment else [bool(metric.covariates)]
+    for covariates in adjusts:
+        variant = where.variant if covariates or not metric.covariates else "unadjusted"
+        told = replace(where, variant=variant, status="" if final else "not_final")
+        told = _with_values(told, metric, moments, covariates, control)
+        for scale in ("absolute", "relative"):
+            if isinstance(metric, Quantile) and scale == "relative":
+                continue
+            sides, null = _hypothesis(experiment, metric, scale)
+            plain = _test(metric, moments, arms, control, treatment, scale=scale, sides=sides, null=null, covariates=covariates)
+            looks = earlier.get((metric.name, treatment, scale), ()) if variant == "declared" and not where.segment else ()
+            test = _with_peeking(plain, experiment, scale=scale, sides=sides, null=null, n=n, looks=looks)
+            found.append((replace(told, scale=scale).with_estimate(test(experiment.alpha)), test))
+    return found
+
+
+def _with_values(where: Result, metric: Metric, moments: Mapping[str, Moments], covariates: bool, control: str) -> Result:
+    if isinstance(metric, Quantile):
+        return where
+    values = adjusted(moments, of=_of(metric), covariates=covariates)
+    return replace(
+        where,
+        variance_reduction=values.variance_reduction if metric.covariates and covariates else math.nan,
+        control_value=values.value.get(control, math.nan),
+        treatment_value=values.value.get(where.arm, math.nan),
+    )
+
+
+def _of(metric: Metric) -> Of:
+    return "ratio" if isinstance(metric, RatioOfMeans) else "mean"
+
+
+def better(metric: Metric) -> Sides:
+    """Side on which an effect is for the better."""
+    return "greater" if metric.direction == "increase" else "less"
+
+
+def _hypothesis(experiment: Experiment, metric: Metric, scale: Scale) -> tuple[Sides, float]:
+    """Alternative and null: two-sided or towards the better against 0; a guardrail's relative change against its margin."""
+    if metric.role == "guardrail" and scale == "relative" and metric.margin is not None:
+        return better(metric), -metric.margin if metric.direction == "increase" else metric.margin
+    return ("two" if experiment.sides == "two" else better(metric)), 0.0
+
+
+def _test(
+    metric: Metric,
+    moments: Mapping[str, Moments],
+    arms: Mapping[str, Statistic],
+    control: str,
+    treatment: str,
+    *,
+    scale: Scale,
+    sides: Sides,
+    null: float,
+    covariates: bool,
+) -> Test:
+    def at(alpha: float) -> Estimate:
+        if isinstance(metric, Quantile):
+            c, t = arms.get(control), arms.get(treatment)
+            empty = np.zeros(0, dtype=np.int64)
+            sketches = [(empty, empty) if a is None else (a.bins, a.counts) for a in (c, t)]
+            return quantile_difference(sketches[0], sketches[1], share=metric.share, alpha=alpha, sides=sides)
+        if scale == "relative":
+            return relative_difference(
+                moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates, null=null
+            )
+        if metric.binary and not (metric.covariates and covariates):
+            return _proportions(moments[control], moments[treatment], alpha=alpha, sides=sides)
+        return difference(moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates)
+
+    return at
+
+
+def _proportions(control: Moments, treatment: Moments, *, alpha: float, sides: Sides) -> Estimate:
+    """Pooled z-test with Newcombe's interval; Fisher's exact p-value where few successes or failures are expected."""
+    x_c, x_t = (round(m.mean[0] * m.n) for m in (control, treatment))
+    found = two_proportions(x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, interval="newcombe")
+    n = control.n + treatment.n
+    pooled = (x_c + x_t) / n if n else 0.0
+    expected = min((m.n * share for m in (control, treatment) for share in (pooled, 1 - pooled)), default=0.0)
+    if found.reason or expected >= SMALLEST_EXPECTED:
+        return found
+    exact = exact_two_proportions(x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, method="fisher")
+    if exact.reason:
+        return found
+    return replace(found, pvalue=exact.pvalue, log10_pvalue=exact.log10_pvalue, method=f"{found.method}; p-value: {exact.method}")
+
+
+def _with_peeking(plain: Test, experiment: Experiment, *, scale: Scale, sides: Sides, null: float, n: int, looks: Sequence[Look]) -> Test:
+    if experiment.peeking.kind == "fixed":
+        return plain
+
+    def at(alpha: float) -> Estimate:
+        found = plain(alpha)
+        if found.reason:
+            return found
+        if scale == "absolute":
+            return peeked(found, peeking=experiment.peeking, alpha=alpha, sides=sides, null=null, n=n, earlier=looks)
+        logarithm = replace(found, value=math.log1p(found.value), std_error=found.std_error / (1 + found.value))
+        before = [Look(look.n, math.log1p(look.value), look.std_error / (1 + look.value)) for look in looks if look.value > -1]
+        null_log = math.log1p(null)
+        return on_ratio_scale(peeked(logarithm, peeking=experiment.peeking, alpha=alpha, sides=sides, null=null_log, n=n, earlier=before))
+
+    return at
+
+
+def _corrected(experiment: Experiment, rows: list[tuple[Result, Test | None]]) -> list[Result]:
+    """Fill the corrected columns family by family."""
+    families: dict[tuple[str, ...], list[int]] = {}
+    for i, (row, test) in enumerate(rows):
+        if test is None or row.variant != "declared" or row.role == "guardrail":
+            continue
+        if row.segment:
+            families.setdefault(("segment", row.name, row.segment, row.scale), []).append(i)
+        elif row.role == "primary":
+            families.setdefault(("primary", row.scale), []).append(i)
+    told = [row for row, _ in rows]
+    for members in families.values():
+        found = adjust([told[i].pvalue for i in members], method=experiment.correction, alpha=experiment.alpha)
+        for i, pvalue, level in zip(members, found.pvalues, found.levels, strict=True):
+            test = rows[i][1]
+            if test is None or math.isnan(told[i].pvalue):
+                continue
+            at_level = test(float(level)) if 0 < float(level) < 1 else None
+            low, high = (at_level.low, at_level.high) if at_level is not None else (-math.inf, math.inf)
+            told[i] = replace(told[i], adjusted_pvalue=float(pvalue), adjusted_low=low, adjusted_high=high)
+    return told
