@@ -59,6 +59,11 @@ def microseconds(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+def instant_of(micros: int) -> datetime:
+    """Instant of a number of microseconds since 1970-01-01T00:00Z."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
 def month_ends(first: date, last: date) -> list[date]:
     """Last days of the months that end in ``first … last``.
 

@@ -177,7 +177,12 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
         if isinstance(node, ast.Attribute) and room(path) != "sessions":
             assert node.attr not in NOT_ON_CONNECT, f"{path}:{node.lineno} .{node.attr}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and room(path) not in ("collect", "tables", "locations"):
-            takes_from_arrow = node.func.attr == "take" and room(path) in ("features.arrow", "features.snapshots", "experiments.units", "experiments.analysis")
+            takes_from_arrow = node.func.attr == "take" and room(path) in (
+                "features.arrow",
+                "features.snapshots",
+                "experiments.units",
+                "experiments.analysis",
+            )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"
 
 

@@ -14,6 +14,8 @@ from typing import Final, Literal
 MICROSECONDS_A_DAY: Final = 86_400_000_000
 
 Aggregate = Literal["rows", "values", "sum", "distinct", "steps"]
+ADDITIVE: Final = frozenset({"rows", "values", "sum"})
+"""Aggregates whose value over two stretches is the sum of both."""
 
 
 @dataclass(frozen=True, order=True)

@@ -100,10 +100,12 @@ class Ranges:
         Unit and anchor (µs) of every exposure.
     until : (n,) int64
         Instant at which an open stretch ends.
+    floor : (n,) int64, optional
+        Facts before this instant do not count; a stored state stands for them.
     """
 
-    def __init__(self, facts: FactRows, unit: Ints, time: Ints, until: Ints) -> None:
-        self.facts, self.unit, self.time, self.until = facts, unit, time, until
+    def __init__(self, facts: FactRows, unit: Ints, time: Ints, until: Ints, floor: Ints | None = None) -> None:
+        self.facts, self.unit, self.time, self.until, self.floor = facts, unit, time, until, floor
         self.low = int(facts.time.min()) if len(facts.time) else 0
         self.span = (int(facts.time.max()) if len(facts.time) else 0) - self.low + 2
         n_units = int(max(facts.unit.max(initial=0), unit.max(initial=0))) + 1
@@ -116,7 +118,8 @@ class Ranges:
         """First row of each exposure's stretch, and the row after its last: (n,) each."""
         if stretch not in self._found:
             ends = self.until if stretch.end is None else self.time + stretch.end
-            first = self._position(self.time + stretch.start)
+            begins = self.time + stretch.start
+            first = self._position(begins if self.floor is None else np.maximum(begins, self.floor))
             self._found[stretch] = first, np.maximum(first, self._position(ends))
         return self._found[stretch]
 
@@ -186,6 +189,27 @@ class _Masked:
                     raise OverflowError(f"the sum of column '{measure.column}' does not fit in 64 bits; declare it as double")
             self._prefixes[key] = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
         return self._prefixes[key]
+
+
+def stored_rows(unit: Ints, experiment: Ints, time: Ints, first: FirstExposures) -> Ints:
+    """Row of the stored state of every exposure, -1 where there is none with the same first exposure: (n,).
+
+    Parameters
+    ----------
+    unit, experiment, time : (n_stored,) int64
+        At most one row per unit and experiment; `time` is the first exposure.
+    """
+    if len(unit) == 0 or len(first.unit) == 0:
+        return np.full(len(first.unit), -1, dtype=np.int64)
+    n_experiments = int(max(experiment.max(), first.experiment.max())) + 1
+    key = unit * n_experiments + experiment
+    order = np.argsort(key)
+    wanted = first.unit * n_experiments + first.experiment
+    at = np.minimum(np.searchsorted(key[order], wanted), len(key) - 1)
+    row = order[at]
+    same = (key[row] == wanted) & (time[row] == first.time)
+    found: Ints = np.where(same, row, -1)
+    return found
 
 
 def range_sums(values: Numbers, first: Ints, after: Ints) -> npt.NDArray[np.float64]:

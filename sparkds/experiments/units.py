@@ -19,19 +19,39 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkds.blocks import map_blocks
-from sparkds.days import known_at, microseconds
-from sparkds.errors import ColumnError
-from sparkds.experiments.experiment import ExperimentSet
-from sparkds.experiments.measures import Measure
-from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, measured, next_row
-from sparkds.instants import instant_column
+from sparkds.days import instant_of, known_at, microseconds
+from sparkds.errors import ColumnError, ConfigError
+from sparkds.experiments.experiment import ExperimentSet, Facts
+from sparkds.experiments.measures import ADDITIVE, Measure
+from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, measured, next_row, stored_rows
+from sparkds.instants import MICROSECONDS_A_DAY, instant_column
 from sparkds.sql import finite, is_float, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Observation
 
-KEYS = ("experiment", "unit")
 FOREVER = 2**62
+STORED, FLAGGED = 126, 127
+"""Kinds of rows in the exchange beside 0, the exposures, and 1 …, the facts."""
+
+
+@dataclass(frozen=True)
+class StoredUnits:
+    """Unit table of an earlier day, from which the measures of additive kinds go on.
+
+    Attributes
+    ----------
+    units : DataFrame
+        As `units_frame` gave it for `through`.
+    through : date
+        Its ``as_of``.
+    flagged : DataFrame, optional
+        ``unit`` (string) of those whose exposures or facts up to `through` have changed since; they are computed from the facts.
+    """
+
+    units: DataFrame
+    through: date
+    flagged: DataFrame | None = None
 
 
 def units_frame(
@@ -40,9 +60,14 @@ def units_frame(
     facts: Mapping[str, DataFrame],
     *,
     as_of: date,
+    stored: StoredUnits | None = None,
     intake: Mapping[str, Observation] | None = None,
 ) -> DataFrame:
     """One row per experiment and exposed unit, with every measure.
+
+    With `stored` only facts after its day, and as long before it as pre-periods reach, are read; the rows are those of a full
+    computation, sums of doubles to rounding. Measures that `stored` lacks, and those that do not add (distinct, steps), are computed
+    from all facts of their table.
 
     Parameters
     ----------
@@ -54,6 +79,8 @@ def units_frame(
         Declared name to rows.
     as_of : date
         Last day that counts: everything before the midnight after it, in ``spec.time_zone``.
+    stored : StoredUnits, optional
+        Not with triggers, whose instant depends on all facts.
     intake : mapping of str to Observation, optional
         ``exposures`` and the names of facts to what receives the counts of rows that were left out.
 
@@ -70,9 +97,12 @@ def units_frame(
         A column is missing or of the wrong type.
     """
     intake = intake or {}
-    kernel = unit_kernel(spec, facts, as_of=as_of)
+    kernel = unit_kernel(spec, facts, as_of=as_of, stored=stored)
     rows = [_exposure_rows(spec, exposures, kernel, intake.get("exposures"))]
-    rows += [_fact_rows(spec, kernel, source, facts[source.name], intake.get(source.name)) for source in spec.facts]
+    flagged = None if stored is None else stored.flagged
+    rows += [_fact_rows(spec, kernel, source, facts[source.name], flagged, intake.get(source.name)) for source in spec.facts]
+    if stored is not None:
+        rows += _stored_rows(kernel, stored)
     names = list(dict.fromkeys(name for frame in rows for name, _ in frame.dtypes))
     types = {name: dtype for frame in rows for name, dtype in frame.dtypes}
     same = [frame.select(*(F.col(n) if n in frame.columns else F.lit(None).cast(types[n]).alias(n) for n in names)) for frame in rows]
@@ -125,6 +155,8 @@ class UnitKernel:
     facts: dict[str, FactColumns]
     as_of: int
     measures: tuple[Measure, ...]
+    base: int | None = None
+    continued: frozenset[Measure] = frozenset()
 
     def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """One table; empty when no unit of the block was exposed."""
@@ -140,11 +172,37 @@ class UnitKernel:
         until = np.minimum(np.asarray(self.ends, dtype=np.int64)[first.experiment], self.as_of)
         anchor, anchored = self._anchors(first, facts, until)
         values: dict[Measure, npt.NDArray[np.float64]] = {}
+        at, floor, before = self._stored(table, kind, unit, time, first)
         for name, rows in facts.items():
             columns = self.facts[name]
-            found = measured(rows, Ranges(rows, first.unit, anchor, until), columns.measures)
+            going_on = [m for m in columns.measures if m in self.continued]
+            found = measured(rows, Ranges(rows, first.unit, anchor, until, floor), going_on) if going_on else {}
+            found |= measured(rows, Ranges(rows, first.unit, anchor, until), [m for m in columns.measures if m not in self.continued])
             values |= {m: v / columns.scale.get(m.column, 1.0) if m.aggregate == "sum" else v for m, v in found.items()}
+        for measure in self.continued:
+            values[measure] = values[measure] + np.where(at >= 0, np.append(before[measure], 0.0)[at], 0.0)
         yield self._table(table, exposures, starts, first, anchor, anchored, values)
+
+    def _stored(
+        self, table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], first: FirstExposures
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None, dict[Measure, npt.NDArray[np.float64]]]:
+        """Stored row of every exposure (-1 for none), the instant from which its facts count, and the stored measures."""
+        if self.base is None:
+            return np.full(len(first.unit), -1, dtype=np.int64), None, {}
+        rows = np.flatnonzero(kind == STORED)
+        taken = pa.array(rows)
+        experiment = table.column("experiment").take(taken).to_numpy()
+        at = stored_rows(unit[rows], experiment, time[rows], first)
+        flagged = np.zeros(int(unit.max()) + 1, dtype=bool)
+        flagged[unit[kind == FLAGGED]] = True
+        lost = (at < 0) & (first.time < self.base) & ~flagged[first.unit]
+        if lost.any():
+            raise RuntimeError("an exposure before the stored day has no stored row and its unit is not flagged")
+        floor = np.where(at >= 0, self.base, -FOREVER)
+        return at, floor, {m: table.column(f"x{i}").take(taken).to_numpy() for i, m in enumerate(self._in_order())}
+
+    def _in_order(self) -> tuple[Measure, ...]:
+        return tuple(m for m in self.measures if m in self.continued)
 
     def _anchors(
         self, first: FirstExposures, facts: dict[str, FactRows], until: npt.NDArray[np.int64]
@@ -195,8 +253,10 @@ class UnitKernel:
         return pa.table(out)
 
 
-def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: date) -> UnitKernel:
+def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: date, stored: StoredUnits | None = None) -> UnitKernel:
     """Kernel of a declaration, and the names of the prepared columns that it reads."""
+    if stored is not None and any(e.trigger is not None for e in spec.experiments):
+        raise ConfigError("a stored unit table cannot be continued when an experiment has a trigger; compute it anew")
     prepared = {}
     for number, source in enumerate(spec.facts):
         types = dict(facts[source.name].dtypes)
@@ -216,7 +276,8 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
             scale={c: _scale(types[c], c, source.name) for c in numbers},
             measures=measures,
         )
-    end_of_day = microseconds(known_at(as_of, ZoneInfo(spec.time_zone)))
+    zone = ZoneInfo(spec.time_zone)
+    there = set() if stored is None else set(stored.units.columns)
     return UnitKernel(
         experiments=tuple(e.name for e in spec.experiments),
         arms=tuple(tuple(e.arms) for e in spec.experiments),
@@ -225,8 +286,10 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
         segments=spec.segments,
         attributes=spec.attributes,
         facts=prepared,
-        as_of=end_of_day,
+        as_of=microseconds(known_at(as_of, zone)),
         measures=spec.measures,
+        base=None if stored is None else microseconds(known_at(stored.through, zone)),
+        continued=frozenset(m for m in spec.measures if m.aggregate in ADDITIVE and m.name in there),
     )
 
 
@@ -278,11 +341,41 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
     return rows.where(declared_here & F.col("unit").isNotNull() & inside).withColumn("arm", known).drop("__unknown", "__start", "__end")
 
 
-def _fact_rows(spec: ExperimentSet, kernel: UnitKernel, source: Any, facts: DataFrame, intake: Observation | None) -> DataFrame:
-    """Facts as rows of the exchange: those before the first pre-period or from the end of `as_of` on are left out."""
+def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
+    """Stored units and the marks of flagged ones as rows of the exchange."""
+    experiment = F.lit(None).cast("bigint")
+    for number, name in enumerate(kernel.experiments):
+        experiment = F.when(F.col("experiment") == F.lit(name), F.lit(number).cast("bigint")).otherwise(experiment)
+    units = stored.units
+    rows = []
+    if stored.flagged is not None:
+        flagged = stored.flagged.select("unit").distinct()
+        units = units.join(flagged, "unit", "left_anti")
+        rows.append(flagged.select("unit", F.lit(-FOREVER).alias("t"), F.lit(FLAGGED).cast("tinyint").alias("kind")))
+    measures = kernel._in_order()
+    known = units.withColumn("__experiment", experiment).where(F.col("__experiment").isNotNull())
+    rows.append(
+        known.select(
+            "unit",
+            F.unix_micros("first_exposure").alias("t"),
+            F.lit(STORED).cast("tinyint").alias("kind"),
+            F.col("__experiment").alias("experiment"),
+            *(F.coalesce(F.col(quoted(m.name)), F.lit(0.0)).alias(f"x{i}") for i, m in enumerate(measures)),
+        )
+    )
+    return rows
+
+
+def _fact_rows(
+    spec: ExperimentSet, kernel: UnitKernel, source: Facts, facts: DataFrame, flagged: DataFrame | None, intake: Observation | None
+) -> DataFrame:
+    """Facts as rows of the exchange: those that no measure can reach, and those from the end of `as_of` on, are left out."""
     types, columns = dict(facts.dtypes), kernel.facts[source.name]
     t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
     earliest = min(e.start for e in spec.experiments) - timedelta(days=spec.longest_pre_days)
+    goes_on = kernel.base is not None and all(m in kernel.continued for m in columns.measures)
+    if goes_on and flagged is None:
+        earliest = max(earliest, instant_of(kernel.base or 0) - timedelta(days=spec.longest_pre_days))
     prepared: list[Column] = [
         F.col(quoted(source.unit)).cast("string").alias("unit"),
         t.alias("t"),
@@ -304,7 +397,12 @@ def _fact_rows(spec: ExperimentSet, kernel: UnitKernel, source: Any, facts: Data
             F.count_if(F.col("t").isNull()).alias("n_null_time"),
             F.count_if(F.col("t") >= F.lit(kernel.as_of)).alias("n_after_as_of"),
         )
-    return rows.where(F.col("unit").isNotNull() & (F.col("t") >= F.lit(microseconds(earliest))) & (F.col("t") < F.lit(kernel.as_of)))
+    wanted = F.col("unit").isNotNull() & (F.col("t") >= F.lit(microseconds(earliest))) & (F.col("t") < F.lit(kernel.as_of))
+    if not goes_on or flagged is None:
+        return rows.where(wanted)
+    recent = F.col("t") >= F.lit((kernel.base or 0) - round(spec.longest_pre_days * MICROSECONDS_A_DAY))
+    marked = rows.where(wanted).join(F.broadcast(flagged.select("unit").distinct().withColumn("__flag", F.lit(True))), "unit", "left")
+    return marked.where(recent | F.col("__flag").isNotNull()).drop("__flag")
 
 
 def _time_type(types: Mapping[str, str], column: str, table: str) -> str:

@@ -174,3 +174,100 @@ def test_the_zone_of_the_session_does_not_matter(spark):
     assert datetime(2026, 3, 11, 23, tzinfo=UTC) == end_of(AS_OF, declared)
     n = units_frame(declared, exposures, facts, as_of=AS_OF).where("experiment = 'one'").count()
     assert n == len(first_seen(given, declared.experiments[0], end_of(AS_OF, declared)))
+
+
+def without_trigger():
+    declared = spec()
+    kept = tuple(e for e in declared.experiments if e.trigger is None)
+    return declared.model_copy(update={"experiments": kept})
+
+
+def unit_rows(frame, declared):
+    names = ["experiment", "unit", "arm", "first_exposure", "anchor", "n_exposures", "n_arms", *(m.name for m in declared.measures)]
+    return {(r[0], r[1]): r for r in map(tuple, frame.select(*(f"`{n}`" for n in names)).collect())}
+
+
+def assert_same_units(found, wanted):
+    assert set(found) == set(wanted)
+    for key, row in wanted.items():
+        assert found[key][:7] == row[:7], key
+        np.testing.assert_allclose(found[key][7:], row[7:], rtol=1e-9, atol=1e-9, err_msg=str(key))
+
+
+def split(given, through, declared):
+    """What was there at the end of a day, and everything."""
+    end = end_of(through, declared)
+    times = (3, 1, 1)
+    return [[row for row in rows if row[at] < end] for rows, at in zip(given, times, strict=True)]
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_a_day_added_to_stored_units_equals_a_full_computation(spark, tables, seed):
+    from sparkds.experiments.units import StoredUnits
+    from sparkds.tables import TableSpec
+
+    given, declared, through = world(seed), without_trigger(), date(2026, 3, 7)
+    exposures, facts = frames(spark, split(given, through, declared))
+    tables.replace("units", units_frame(declared, exposures, facts, as_of=through), rows=None, metadata={}, spec=TableSpec())
+    late = [("u3", START + timedelta(hours=30), 11.5), ("u4", START + timedelta(hours=31), 3.25)]
+    given[1].extend(late)
+    first = (
+        min(row[3] for row in given[0] if row[:2] == ("one", "u5"))
+        if any(r[:2] == ("one", "u5") for r in given[0])
+        else START + timedelta(days=3)
+    )
+    given[0].append(("one", "u5", "a", max(START, first - timedelta(hours=7)), "D", None, None))
+    flagged = spark.createDataFrame([("u3",), ("u4",), ("u5",)], "unit string")
+    exposures, facts = frames(spark, given)
+    stored = StoredUnits(tables.read("units"), through, flagged)
+    added = unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored), declared)
+    assert_same_units(added, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
+
+
+def test_stored_units_read_only_new_facts_and_what_pre_periods_reach(spark, tmp_path):
+    from sparkds.experiments.units import StoredUnits
+
+    given, declared, through = world(13), without_trigger(), date(2026, 3, 9)
+    additive = tuple(m for m in declared.metrics if m.name in ("n_orders", "revenue", "bought"))
+    declared = declared.model_copy(
+        update={"metrics": additive, "experiments": tuple(e.model_copy(update={"metrics": None}) for e in declared.experiments)}
+    )
+    exposures, facts = frames(spark, split(given, through, declared))
+    units_frame(declared, exposures, facts, as_of=through).write.parquet(str(tmp_path / "units"))
+    exposures, facts = frames(spark, given)
+    cut = end_of(through, declared) - timedelta(days=declared.longest_pre_days)
+    recent = {"orders": facts["orders"].where(facts["orders"]["time"] >= cut), "views": facts["views"]}
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    found = unit_rows(units_frame(declared, exposures, recent, as_of=AS_OF, stored=stored), declared)
+    assert_same_units(found, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
+
+
+def test_a_new_metric_is_computed_from_all_facts_beside_stored_ones(spark, tmp_path):
+    from sparkds.experiments.units import StoredUnits
+
+    given, declared, through = world(14), without_trigger(), date(2026, 3, 8)
+    before = declared.model_copy(
+        update={
+            "metrics": declared.metrics[:1],
+            "experiments": tuple(e.model_copy(update={"metrics": None}) for e in declared.experiments),
+        }
+    )
+    exposures, facts = frames(spark, split(given, through, declared))
+    units_frame(before, exposures, facts, as_of=through).write.parquet(str(tmp_path / "units"))
+    exposures, facts = frames(spark, given)
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    found = unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored), declared)
+    assert_same_units(found, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
+
+
+def test_a_late_exposure_that_nobody_flagged_is_an_error(spark, tmp_path):
+    from sparkds.experiments.units import StoredUnits
+
+    given, declared, through = world(15), without_trigger(), date(2026, 3, 8)
+    exposures, facts = frames(spark, split(given, through, declared))
+    units_frame(declared, exposures, facts, as_of=through).write.parquet(str(tmp_path / "units"))
+    given[0].append(("one", "new", "a", START + timedelta(hours=1), "D", None, None))
+    exposures, facts = frames(spark, given)
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    with pytest.raises(Exception, match="its unit is not flagged"):
+        units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored).count()
