@@ -202,6 +202,10 @@ class Tables:
                 return None
             limit *= 10
 
+    def commits(self, name: str, *, limit: int = 100) -> list[Commit]:
+        """Newest commits of this package, the newest first; none when there is no table."""
+        return [commit for commit in self._history(name, limit) or [] if commit.metadata]
+
     def replaced_since(self, name: str, version: int) -> list[tuple[str, str]] | None:
         """Slices that the commits after `version` say they ``replaced``; None when that is not known of all of them."""
         history = self._history(name, 1)

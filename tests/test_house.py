@@ -36,6 +36,11 @@ ROOMS = {
     "stats.log_histogram": (set(), {"numpy"}),
     "stats.moments": (set(), {"numpy"}),
     "stats.estimate": ({"stats.arguments"}, {"numpy", "scipy"}),
+    "stats.proportions": ({"stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
+    "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
+    "stats.heterogeneity": ({"stats.estimate", "stats.proportions"}, {"numpy"}),
+    "stats.sample_ratio": ({"errors", "stats.arguments", "stats.estimate", "stats.proportions"}, {"numpy", "scipy"}),
+    "stats.quantile_difference": ({"stats.arguments", "stats.estimate", "stats.log_histogram"}, {"numpy", "scipy"}),
     "stats.arm_effects": ({"errors", "stats.arguments", "stats.estimate", "stats.moments"}, {"numpy", "scipy"}),
     "stats.designs": ({"errors", "stats.arguments"}, set()),
     "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
@@ -77,6 +82,25 @@ ROOMS = {
         {"experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},
         {"numpy"},
     ),
+    "experiments.peeking": (
+        {"experiments.experiment", "stats.always_valid", "stats.estimate", "stats.sequential"},
+        set(),
+    ),
+    "experiments.effects": (
+        {"experiments.experiment", "experiments.metrics", "experiments.peeking", "experiments.result_rows"}
+        | {"stats.arm_effects", "stats.estimate", "stats.moments", "stats.multiplicity", "stats.proportions"}
+        | {"stats.quantile_difference"},
+        {"numpy"},
+    ),
+    "experiments.checks": (
+        {"experiments.effects", "experiments.experiment", "experiments.metrics", "experiments.peeking", "experiments.result_rows"}
+        | {"stats.arm_effects", "stats.heterogeneity", "stats.moments", "stats.multiplicity", "stats.proportions", "stats.sample_ratio"},
+        {"numpy"},
+    ),
+    "experiments.decisions": (
+        {"experiments.effects", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
+        set(),
+    ),
     "experiments.units": (
         NUMBERS | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_kernel"},
         {"numpy", "pyarrow", "pyspark"},
@@ -102,6 +126,19 @@ ROOMS = {
     "jobs.feature_tables": ({"tables", "features.feature_set"}, set()),
     "jobs.feature_engineering_pipeline": (
         NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
+        {"pydantic", "pyspark"},
+    ),
+    "jobs.experiment_tables": (
+        {"tables", "experiments.experiment", "experiments.measures", "experiments.result_rows"},
+        set(),
+    ),
+    "jobs.experiment_analyzer": (
+        NUMBERS
+        | {"collect", "instants", "tables", "jobs.status", "jobs.experiment_tables"}
+        | {
+            f"experiments.{room}"
+            for room in ("analysis", "checks", "decisions", "effects", "experiment", "peeking", "result_rows", "units")
+        },
         {"pydantic", "pyspark"},
     ),
     "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click", "pyspark"}),

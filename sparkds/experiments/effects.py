@@ -143,7 +143,7 @@ def _of_cell(
     adjusts = [True, False] if metric.covariates and where.variant == "declared" and not where.segment else [bool(metric.covariates)]
     for covariates in adjusts:
         variant = where.variant if covariates or not metric.covariates else "unadjusted"
-        told = replace(where, variant=variant, status="" if final else "not_final")
+        told = replace(where, variant=variant, n_units=n, status="" if final else "not_final")
         told = _with_values(told, metric, moments, covariates, control)
         for scale in ("absolute", "relative"):
             if isinstance(metric, Quantile) and scale == "relative":

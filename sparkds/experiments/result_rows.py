@@ -38,6 +38,7 @@ COLUMNS: Final = {
     "treatment_value": "value of the treatment arm",
     "n_control": "units of the control arm",
     "n_treatment": "units of the treatment arm",
+    "n_units": "units of all arms together",
     "variance_reduction": "share of the variance that covariates remove",
     "method": "test and interval",
     "status": "ok, warn, fail; not_final, not_computable; ship, do_not_ship, inconclusive",
@@ -74,6 +75,7 @@ class Result:
     treatment_value: float = math.nan
     n_control: int = 0
     n_treatment: int = 0
+    n_units: int = 0
     variance_reduction: float = math.nan
     method: str = ""
     status: Status = ""

@@ -117,6 +117,40 @@ def units_frame(
     return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=kernel, schema=", ".join(columns))
 
 
+def late_units_frame(spec: ExperimentSet, exposures: DataFrame, units: DataFrame, through: date) -> DataFrame:
+    """Units whose first exposure up to the end of `through` is not the one that their stored row has, or that have no stored row.
+
+    Parameters
+    ----------
+    spec : ExperimentSet
+    exposures : DataFrame
+        As they are now.
+    units : DataFrame
+        Stored units of `through`.
+    through : date
+
+    Returns
+    -------
+    DataFrame
+        ``unit``; to be flagged in `StoredUnits`.
+    """
+    end = microseconds(known_at(through, ZoneInfo(spec.time_zone)))
+    kernel = UnitKernel(
+        experiments=tuple(e.name for e in spec.experiments),
+        arms=(),
+        ends=tuple(FOREVER if e.end is None else microseconds(e.end) for e in spec.experiments),
+        triggers=(),
+        segments=(),
+        attributes=(),
+        facts={},
+        as_of=end,
+        measures=(),
+    )
+    now = _exposure_rows(spec, exposures, kernel, None).groupBy("experiment", "unit").agg(F.min("t").alias("t"))
+    (stored,) = _stored_rows(kernel, StoredUnits(units, through))
+    return now.join(stored.select("experiment", "unit", "t"), ["experiment", "unit", "t"], "left_anti").select("unit").distinct()
+
+
 @dataclass(frozen=True)
 class FactColumns:
     """Prepared columns of one fact table in the exchanged rows.
