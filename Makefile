@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := source $(VENV)/java.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel lock clean
+.PHONY: help setup demo demo-experiment test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ $(READY): scripts/setup.sh requirements/lock.txt setup.py
 
 demo: $(READY) ## run the feature pipeline on real transactions and show what it wrote
 	@$(RUN) $(PY) -m sparkds demo
+
+demo-experiment: $(READY) ## analyse a salted A/A test over CDNOW's customers
+	@$(RUN) $(PY) -m sparkds demo-experiment
 
 test: $(READY) ## run the tests without Spark, on a classic and on a Connect session, and with serverless's refusals
 	$(RUN) $(PY) -m pytest -q -m "not spark and not slow"

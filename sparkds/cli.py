@@ -126,6 +126,14 @@ def demo(output: str) -> None:
         raise SystemExit(_module("sparkds.demo").show(output))
 
 
+@commands.command(name="demo-experiment", short_help="Analyse a salted A/A test over the customers of CDNOW.")
+@click.option("--output", "-o", default="results/demo_experiment", show_default=True, help="directory for tables")
+def demo_experiment(output: str) -> None:
+    """Assign CDNOW's customers to two arms by a salted hash, analyse what they spent, and show what it wrote."""
+    with _errors_told():
+        raise SystemExit(_module("sparkds.demo_experiment").show(output))
+
+
 def run_job(
     job: str,
     *,

@@ -45,48 +45,56 @@ def show(output: str) -> int:
     root.mkdir(parents=True, exist_ok=True)
     config.write_text(files("sparkds.datasets").joinpath("cdnow.yml").read_text(encoding="utf-8"), encoding="utf-8")
 
-    _say(f"CDNOW: {len(cdnow()):,} transactions up to {LAST + timedelta(days=1)} -> {data}/transactions.csv")
+    say(f"CDNOW: {len(cdnow()):,} transactions up to {LAST + timedelta(days=1)} -> {data}/transactions.csv")
     write_cdnow(data, until=LAST)
     common = ["--input", str(data), "--output", str(root / "tables"), "--config", str(config)]
-    _say(f"\n1. a year of month-ends and the last 30 days up to {LAST}")
-    with _stderr_into(root / "log.txt"):
-        code = _run(*common, "--start", str(FIRST), "--end", str(LAST))
+    say(f"\n1. a year of month-ends and the last 30 days up to {LAST}")
+    with stderr_into(root / "log.txt"):
+        code = _features(*common, "--start", str(FIRST), "--end", str(LAST))
         if not code:
             write_cdnow(data)
-            _say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
-            code = _run(*common)
+            say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
+            code = _features(*common)
         if not code:
             _show_tables(root)
     if code:
-        _say(f"   see {root / 'log.txt'}")
+        say(f"   see {root / 'log.txt'}")
         return code
-    _say(f"\ndone in {time.monotonic() - begun:.0f} s")
+    say(f"\ndone in {time.monotonic() - begun:.0f} s")
     return 0
 
 
-def _run(*arguments: str) -> int:
+def _features(*arguments: str) -> int:
+    status, seconds = run_shown(JOB, *arguments)
+    if status["status"] != "completed":
+        return 1
+    n = len(status["snapshots"]["days"])
+    say(f"   {n} snapshot day{'s' if n > 1 else ''}, {seconds:.1f} s")
+    return 0
+
+
+def run_shown(job: str, *arguments: str) -> tuple[dict[str, Any], float]:
+    """Run a job through the command line; print the command and its tables, give its status and seconds."""
     from sparkds import cli
 
-    _say("   $ sparkds " + " ".join([JOB, *arguments]))
+    say("   $ sparkds " + " ".join([job, *arguments]))
     begun = time.monotonic()
     told = io.StringIO()
     with redirect_stdout(told):
-        code = cli.main([JOB, *arguments])
-    status = json.loads(told.getvalue())
+        cli.main([job, *arguments])
+    status: dict[str, Any] = json.loads(told.getvalue())
     if status["status"] != "completed":
-        _say(f"   failed: {status['error']['message']}")
-        return code
+        say(f"   failed: {status['error']['message']}")
+        return status, time.monotonic() - begun
     for table in status["tables"]:
-        _say(f"   {table['name']:<24} version {table['version']:>2}   {table['rows']:>9,} rows written")
+        say(f"   {table['name']:<24} version {table['version']:>2}   {table['rows']:>9,} rows written")
     for warning in status["warnings"]:
-        _say(f"   note: {warning}")
-    n = len(status["snapshots"]["days"])
-    _say(f"   {n} snapshot day{'s' if n > 1 else ''}, {time.monotonic() - begun:.1f} s")
-    return 0
+        say(f"   note: {warning}")
+    return status, time.monotonic() - begun
 
 
 @contextmanager
-def _stderr_into(path: Path) -> Iterator[None]:
+def stderr_into(path: Path) -> Iterator[None]:
     """Let standard error, the JVM's too, go to a file: what Spark says of its start would hide what the demo shows."""
     kept = os.dup(2)
     with path.open("wb") as log:
@@ -123,19 +131,19 @@ def _show_tables(root: Path) -> None:
         )
         .orderBy(F.desc("customers"))
     )
-    _say(f"\nsegments on {last}\n   {'segment':<22}{'customers':>10}{'recency':>10}{'orders':>9}{'mean $':>9}{'90-day $':>11}")
+    say(f"\nsegments on {last}\n   {'segment':<22}{'customers':>10}{'recency':>10}{'orders':>9}{'mean $':>9}{'90-day $':>11}")
     for row in by_segment.to_dict("records"):
         name = str(row["rfm_segment"] or "(no purchase)")
         values = f"{_number(row['recency'], 0)} d{_number(row['frequency'], 1):>9}{_number(row['monetary'], 2):>9}"
         values += f"{_number(row['sales_90d'], 0):>11}"
-        _say(f"   {name:<22}{row['customers']:>10,}{values:>38}")
+        say(f"   {name:<22}{row['customers']:>10,}{values:>38}")
     cells = collect.small_pandas(today.groupBy("r_score", "f_score").agg(F.count(F.lit(1)).alias("n")))
     for name, figure in (
         ("segments_over_time", segments_over_time(counts, order=list(dict.fromkeys(rule.segment for rule in SEGMENTS)))),
         ("recency_frequency", recency_frequency_heatmap(cells)),
     ):
         figure.savefig(root / f"{name}.png")
-        _say(f"   picture: {root / name}.png")
+        say(f"   picture: {root / name}.png")
     spark.stop()
 
 
@@ -143,6 +151,7 @@ def _number(value: Any, digits: int) -> str:
     return "-" if value is None or value != value else f"{value:,.{digits}f}"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -34,3 +34,11 @@ def instant_column(column: str, dtype: str, source_zone: str | None) -> Column:
         return F.unix_date(F.col(quoted(column))).cast("bigint") * F.lit(MICROSECONDS_A_DAY)
     wall = F.expr(f"timestampdiff(MICROSECOND, timestamp_ntz'1970-01-01', {quoted(column)})")
     return F.unix_micros(F.to_utc_timestamp(F.timestamp_micros(wall), str(source_zone)))
+
+
+def day_start_column(column: str, dtype: str, zone: str) -> Column:
+    """As `instant_column`, but a date is the first instant of that local day of `zone`."""
+    if dtype != "date":
+        return instant_column(column, dtype, zone)
+    wall = F.timestamp_micros(instant_column(column, dtype, None))
+    return F.unix_micros(F.to_utc_timestamp(wall, zone))

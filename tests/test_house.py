@@ -141,8 +141,12 @@ ROOMS = {
         },
         {"pydantic", "pyspark"},
     ),
-    "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click", "pyspark"}),
+    "cli": ({"", "errors", "config", "sessions", "demo", "demo_experiment", "jobs.status"}, {"click", "pyspark"}),
     "demo": ({"", "cli", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_experiment": (
+        {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
+        {"pyspark"},
+    ),
     "__main__": ({"cli"}, set()),
     "": (set(), set()),
 }

@@ -24,7 +24,7 @@ from sparkds.errors import ColumnError, ConfigError
 from sparkds.experiments.experiment import ExperimentSet, Facts
 from sparkds.experiments.measures import ADDITIVE, Measure
 from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, measured, next_row, stored_rows
-from sparkds.instants import MICROSECONDS_A_DAY, instant_column
+from sparkds.instants import MICROSECONDS_A_DAY, day_start_column
 from sparkds.sql import finite, is_float, quoted
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
     for column in (source.experiment, source.unit, source.arm, source.time, *spec.segments, *spec.attributes):
         if column not in types:
             raise ColumnError.missing(column, tuple(types), f"exposures '{source.table}'")
-    t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
+    t = day_start_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
     name, arm = F.col(quoted(source.experiment)).cast("string"), F.col(quoted(source.arm)).cast("string")
     experiment, arm_number = F.lit(None).cast("bigint"), F.lit(None).cast("bigint")
     start, end = F.lit(0).cast("bigint"), F.lit(0).cast("bigint")
@@ -405,7 +405,7 @@ def _fact_rows(
 ) -> DataFrame:
     """Facts as rows of the exchange: those that no measure can reach, and those from the end of `as_of` on, are left out."""
     types, columns = dict(facts.dtypes), kernel.facts[source.name]
-    t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
+    t = day_start_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
     earliest = min(e.start for e in spec.experiments) - timedelta(days=spec.longest_pre_days)
     goes_on = kernel.base is not None and all(m in kernel.continued for m in columns.measures)
     if goes_on and flagged is None:

@@ -27,7 +27,7 @@ from sparkds.experiments.experiment import Experiment, ExperimentSet
 from sparkds.experiments.peeking import Look
 from sparkds.experiments.result_rows import Result
 from sparkds.experiments.units import StoredUnits, late_units_frame, units_frame
-from sparkds.instants import instant_column
+from sparkds.instants import day_start_column
 from sparkds.jobs import experiment_tables
 from sparkds.jobs.status import JobResult, TableResult
 from sparkds.sql import quoted
@@ -254,7 +254,7 @@ class _Run:
                 changes = self.source.changes(fact.table, since=int(since), until=int(now))
             if changes is None:
                 continue
-            at = instant_column(fact.time, dict(changes.dtypes)[fact.time], self.spec.time_zone)
+            at = day_start_column(fact.time, dict(changes.dtypes)[fact.time], self.spec.time_zone)
             changed.append(
                 changes.where(at < F.lit(end)).select(F.col(quoted(fact.unit)).cast("string").alias("unit")).where("unit is not null")
             )
