@@ -17,6 +17,7 @@ from sparkds.experiments.metrics import Metric, Quantile, RatioOfMeans
 from sparkds.experiments.peeking import Look, is_final, peeked
 from sparkds.experiments.result_rows import Result
 from sparkds.stats.arm_effects import Of, adjusted, difference, relative_difference
+from sparkds.stats.bayesian import normal_effect
 from sparkds.stats.estimate import Estimate, Sides, on_ratio_scale
 from sparkds.stats.moments import Moments
 from sparkds.stats.multiplicity import adjust
@@ -153,7 +154,32 @@ def _of_cell(
             looks = earlier.get((metric.name, treatment, scale), ()) if variant == "declared" and not where.segment else ()
             test = _with_peeking(plain, experiment, scale=scale, sides=sides, null=null, n=n, looks=looks)
             found.append((replace(told, scale=scale).with_estimate(test(experiment.alpha)), test))
+            if scale == "relative" and variant == "declared" and not where.segment and experiment.prior is not None:
+                found.append((_bayesian(experiment, metric, replace(told, scale=scale), plain(experiment.alpha)), None))
     return found
+
+
+def _bayesian(experiment: Experiment, metric: Metric, where: Result, relative: Estimate) -> Result:
+    """Posterior of the relative effect under the experiment's normal prior; it holds whenever one looks, as far as the prior does."""
+    assert experiment.prior is not None
+    row = replace(where, variant="bayesian", status="", n_control=relative.n_control, n_treatment=relative.n_treatment)
+    if relative.reason:
+        return replace(row, status="not_computable", reason=relative.reason, method=relative.method)
+    prior = experiment.prior
+    found = normal_effect(relative.value, relative.std_error, prior_mean=prior.mean, prior_std=prior.std, level=1 - experiment.alpha)
+    if found.reason:
+        return replace(row, status="not_computable", reason=found.reason, method=found.method)
+    up = better(metric) == "greater"
+    return replace(
+        row,
+        value=found.mean,
+        std_error=found.std,
+        low=found.low,
+        high=found.high,
+        chance_to_beat=found.chance_to_beat if up else 10.0**found.log10_chance_to_lose,
+        expected_loss=found.loss_treatment if up else found.loss_control,
+        method=found.method,
+    )
 
 
 def _with_values(where: Result, metric: Metric, moments: Mapping[str, Moments], covariates: bool, control: str) -> Result:

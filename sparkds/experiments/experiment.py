@@ -104,6 +104,21 @@ class AlwaysValid(Declaration):
     planned_n: int = Field(gt=0, description="units over all arms at which the sequence is tightest")
 
 
+class Prior(Declaration):
+    """Normal prior of the relative effect of every metric, for a Bayesian result beside the other.
+
+    Attributes
+    ----------
+    mean : float
+        Relative change, e.g. 0.
+    std : float
+        Relative change, e.g. 0.05 when most changes move a metric by less than 10 %.
+    """
+
+    mean: float = Field(default=0.0, description="relative change expected before the experiment")
+    std: float = Field(gt=0, description="standard deviation of relative changes seen so far")
+
+
 Peeking = Annotated[FixedHorizon | GroupSequential | AlwaysValid, Field(discriminator="kind")]
 
 
@@ -135,6 +150,8 @@ class Experiment(Declaration):
     correction : str
         Over the family of primary metrics × arms, and over segments apart.
     peeking : FixedHorizon, GroupSequential or AlwaysValid
+    prior : Prior, optional
+        Rows of the variant ``bayesian`` then give posterior, chance to beat and expected loss.
     novelty_days : int
         Days since exposure whose effects are computed one by one for primary metrics; 0 for none.
     srm_alpha : float
@@ -159,6 +176,7 @@ class Experiment(Declaration):
         description="correction over primary metrics × arms"
     )
     peeking: Peeking = Field(description="when a look is allowed")
+    prior: Prior | None = Field(default=None, description="normal prior of the relative effects, for a Bayesian result")
     novelty_days: int = Field(default=0, ge=0, le=60, description="days since exposure shown one by one for primary metrics")
     srm_alpha: float = Field(default=0.001, gt=0, lt=0.5, description="level of the sample ratio mismatch test")
 

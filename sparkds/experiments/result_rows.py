@@ -18,7 +18,7 @@ COLUMNS: Final = {
     "experiment": "experiment",
     "kind": "effect, check or decision",
     "name": "metric of an effect or decision, or name of a check",
-    "variant": "declared, uncapped, unadjusted, day_<n>, or what a check looked at",
+    "variant": "declared, uncapped, unadjusted, bayesian, day_<n>, or what a check looked at",
     "arm": "treatment arm; empty for a check over all arms",
     "segment": "column of a segment; empty for all units",
     "segment_value": "value of the segment",
@@ -40,6 +40,8 @@ COLUMNS: Final = {
     "n_treatment": "units of the treatment arm",
     "n_units": "units of all arms together",
     "variance_reduction": "share of the variance that covariates remove",
+    "chance_to_beat": "probability that the treatment is better, under the prior",
+    "expected_loss": "expected loss of choosing the treatment, in the units of value, under the prior",
     "method": "test and interval",
     "status": "ok, warn, fail; not_final, not_computable; ship, do_not_ship, inconclusive",
     "action": "what to do",
@@ -77,6 +79,8 @@ class Result:
     n_treatment: int = 0
     n_units: int = 0
     variance_reduction: float = math.nan
+    chance_to_beat: float = math.nan
+    expected_loss: float = math.nan
     method: str = ""
     status: Status = ""
     action: str = ""

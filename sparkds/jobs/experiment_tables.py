@@ -11,8 +11,8 @@ RESULT_SCHEMA = (
     "experiment string, kind string, name string, variant string, arm string, segment string, segment_value string, scale string, "
     "role string, value double, std_error double, low double, high double, statistic double, pvalue double, log10_pvalue double, "
     "adjusted_pvalue double, adjusted_low double, adjusted_high double, control_value double, treatment_value double, "
-    "n_control bigint, n_treatment bigint, n_units bigint, variance_reduction double, method string, status string, action string, "
-    "reason string, as_of date"
+    "n_control bigint, n_treatment bigint, n_units bigint, variance_reduction double, chance_to_beat double, expected_loss double, "
+    "method string, status string, action string, reason string, as_of date"
 )
 
 
