@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := source $(VENV)/java.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-experiment test test-fast test-classic test-connect test-serverless test-slow lint format bench wheel lock clean
+.PHONY: help setup demo demo-experiment test test-fast test-classic test-connect test-serverless test-slow calibrate lint format bench wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-serverless: $(READY) ## run the Spark tests on a Connect session that refus
 
 test-slow: $(READY) ## run the fault and packaging tests
 	$(RUN) $(PY) -m pytest -q -m slow
+
+calibrate: $(READY) ## simulate tests without and with effects: level, coverage, power (about 3 minutes)
+	$(PY) -m pytest -q -s tests/stats -m slow
 
 lint: $(READY) ## check style and types
 	$(VENV)/bin/ruff check .

@@ -77,7 +77,7 @@ ROOMS = {
     "experiments.metrics": (NUMBERS | {"experiments.measures", "experiments.unit_values"}, {"pydantic"}),
     "experiments.experiment": (NUMBERS | {"experiments.measures", "experiments.metrics"}, {"pydantic"}),
     "experiments.result_rows": ({"stats.estimate"}, set()),
-    "experiments.unit_kernel": (NUMBERS | {"experiments.measures"}, {"numpy"}),
+    "experiments.unit_kernel": (NUMBERS | {"experiments.measures", "stats.log_histogram"}, {"numpy"}),
     "experiments.statistics": (
         {"experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},
         {"numpy"},

@@ -28,12 +28,11 @@ from sparkds.experiments.metrics import AbsoluteCap, Metric, PercentileCap
 from sparkds.experiments.statistics import ALL, Cell, Partial, Units, batch_statistics, merged_partials
 from sparkds.instants import MICROSECONDS_A_DAY
 from sparkds.sql import quoted
-from sparkds.stats.log_histogram import bins, quantile
+from sparkds.stats.log_histogram import CLUSTERS, bins, quantile
 
 OTHER: Final = "(other)"
 ABSENT: Final = "(null)"
-COUNTS: Final = "(units)"
-"""Name under which counts of units stand where others have a metric."""
+CLUSTER: Final = "__cluster"
 
 SCHEMA: Final = (
     "experiment string, metric string, variant string, segment string, segment_value string, arm string, n bigint, "
@@ -76,7 +75,8 @@ def statistics_frame(
         caps=dict(caps or {}) | absolute_caps(spec),
         shown=dict(shown or {}),
     )
-    partial = units.mapInArrow(kernel, SCHEMA)
+    grouped = units.withColumn(CLUSTER, F.pmod(F.xxhash64("unit"), F.lit(CLUSTERS)))
+    partial = grouped.mapInArrow(kernel, SCHEMA)
     return map_blocks(partial, keys=KEYS, order=("n",), kernel=merge_kernel, schema=SCHEMA)
 
 
@@ -198,7 +198,22 @@ def _shown_column(spec: ExperimentSet, name: str, shown: Mapping[tuple[str, str]
 
 
 def _measure_columns(spec: ExperimentSet, batch: pa.RecordBatch, rows: pa.Array) -> dict[Measure, npt.NDArray[np.float64]]:
-    return {m: batch.column(m.name).take(rows).to_numpy(zero_copy_only=False) for m in spec.measures}
+    return {m: batch.column(m.name).take(rows).to_numpy(zero_copy_only=False) for m in spec.measures if m.aggregate != "histogram"}
+
+
+def _histograms(spec: ExperimentSet, batch: pa.RecordBatch, rows: pa.Array) -> dict[Measure, tuple[Any, Any, Any]]:
+    """Unit, bin and count of every histogram of a batch."""
+    found = {}
+    for measure in spec.measures:
+        if measure.aggregate == "histogram":
+            column = batch.column(measure.name).take(rows)
+            items = column.flatten()
+            found[measure] = (
+                pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64),
+                items.field("bin").to_numpy(zero_copy_only=False),
+                items.field("n").to_numpy(zero_copy_only=False),
+            )
+    return found
 
 
 def _taken_rows(spec: ExperimentSet, batch: pa.RecordBatch, number: int) -> pa.Array:
@@ -267,7 +282,15 @@ class StatisticsKernel:
         attributes = {
             a: batch.column(f"attribute_{a}").take(rows).cast(pa.float64()).to_numpy(zero_copy_only=False) for a in self.spec.attributes
         }
-        return Units(arm_of[arm.indices.to_numpy()], anchor, _measure_columns(self.spec, batch, rows), attributes, segments)
+        return Units(
+            arm_of[arm.indices.to_numpy()],
+            anchor,
+            _measure_columns(self.spec, batch, rows),
+            attributes,
+            segments,
+            _histograms(self.spec, batch, rows),
+            batch.column(CLUSTER).take(rows).to_numpy(zero_copy_only=False).astype(np.int64),
+        )
 
 
 @dataclass(frozen=True)

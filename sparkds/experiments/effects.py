@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from sparkds.experiments.experiment import Experiment
-from sparkds.experiments.metrics import Metric, Quantile, RatioOfMeans
+from sparkds.experiments.metrics import EventQuantile, Metric, Quantile, RatioOfMeans
 from sparkds.experiments.peeking import Look, is_final, peeked
 from sparkds.experiments.result_rows import Result
 from sparkds.stats.arm_effects import Of, adjusted, difference, relative_difference
@@ -22,7 +22,7 @@ from sparkds.stats.estimate import Estimate, Sides, on_ratio_scale
 from sparkds.stats.moments import Moments
 from sparkds.stats.multiplicity import adjust
 from sparkds.stats.proportions import exact_two_proportions, two_proportions
-from sparkds.stats.quantile_difference import quantile_difference
+from sparkds.stats.quantile_difference import clustered_quantile_difference, quantile_difference
 
 Scale = Literal["absolute", "relative"]
 SMALLEST_EXPECTED: Final = 5
@@ -147,7 +147,7 @@ def _of_cell(
         told = replace(where, variant=variant, n_units=n, status="" if final else "not_final")
         told = _with_values(told, metric, moments, covariates, control)
         for scale in ("absolute", "relative"):
-            if isinstance(metric, Quantile) and scale == "relative":
+            if isinstance(metric, Quantile | EventQuantile) and scale == "relative":
                 continue
             sides, null = _hypothesis(experiment, metric, scale)
             plain = _test(metric, moments, arms, control, treatment, scale=scale, sides=sides, null=null, covariates=covariates)
@@ -183,7 +183,7 @@ def _bayesian(experiment: Experiment, metric: Metric, where: Result, relative: E
 
 
 def _with_values(where: Result, metric: Metric, moments: Mapping[str, Moments], covariates: bool, control: str) -> Result:
-    if isinstance(metric, Quantile):
+    if isinstance(metric, Quantile | EventQuantile):
         return where
     values = adjusted(moments, of=_of(metric), covariates=covariates)
     return replace(
@@ -223,11 +223,14 @@ def _test(
     covariates: bool,
 ) -> Test:
     def at(alpha: float) -> Estimate:
-        if isinstance(metric, Quantile):
+        if isinstance(metric, Quantile | EventQuantile):
             c, t = arms.get(control), arms.get(treatment)
             empty = np.zeros(0, dtype=np.int64)
             sketches = [(empty, empty) if a is None else (a.bins, a.counts) for a in (c, t)]
-            return quantile_difference(sketches[0], sketches[1], share=metric.share, alpha=alpha, sides=sides)
+            if isinstance(metric, Quantile):
+                return quantile_difference(sketches[0], sketches[1], share=metric.share, alpha=alpha, sides=sides)
+            n = moments[control].n, moments[treatment].n
+            return clustered_quantile_difference(sketches[0], sketches[1], share=metric.share, n=n, alpha=alpha, sides=sides)
         if scale == "relative":
             return relative_difference(
                 moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates, null=null

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 MICROSECONDS_A_DAY: Final = 86_400_000_000
 
-Aggregate = Literal["rows", "values", "sum", "distinct", "steps"]
+Aggregate = Literal["rows", "values", "sum", "distinct", "steps", "histogram"]
 ADDITIVE: Final = frozenset({"rows", "values", "sum"})
 """Aggregates whose value over two stretches is the sum of both."""
 
@@ -53,8 +53,9 @@ class Measure:
     ----------
     fact : str
         Declared name of the fact table.
-    aggregate : {"rows", "values", "sum", "distinct", "steps"}
-        Number of rows; of rows with a value; sum of values; number of different values; number of steps done in order.
+    aggregate : {"rows", "values", "sum", "distinct", "steps", "histogram"}
+        Number of rows; of rows with a value; sum of values; number of different values; number of steps done in order; or the
+        log histogram of the values, which is no number but bins with counts.
     column : str
         Empty for ``rows`` and ``steps``.
     where : tuple of str

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from sparkds.declaration import Declaration
 from sparkds.experiments.measures import Measure, Stretch
-from sparkds.experiments.unit_values import OfAny, OfCount, OfDistinct, OfMean, OfSteps, OfSum, UnitValue, Value
+from sparkds.experiments.unit_values import OfAny, OfCount, OfDistinct, OfEvents, OfMean, OfSteps, OfSum, UnitValue, Value
 
 
 class Window(Declaration):
@@ -309,8 +309,27 @@ class Quantile(Metric):
         return (self.of,)
 
 
+class EventQuantile(_OfFact):
+    """Quantile of a column over all rows of an arm's units, e.g. the 95 % quantile of load times; rows of a unit belong together."""
+
+    kind: Literal["event_quantile"] = "event_quantile"
+    column: str = Field(description="numeric column")
+    share: float = Field(gt=0, lt=1, description="share of rows below, e.g. 0.95")
+
+    @model_validator(mode="after")
+    def _plain(self) -> EventQuantile:
+        if self.covariates or self.cap is not None:
+            raise ValueError(f"metric '{self.name}': a quantile takes neither covariates nor a cap; leave them out")
+        return self
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All values of the unit."""
+        return (OfEvents(fact=self.fact, where=self.where, column=self.column),)
+
+
 AnyMetric = Annotated[
-    Count | Sum | Mean | Proportion | Distinct | Retention | Funnel | RatioOfMeans | Quantile, Field(discriminator="kind")
+    Count | Sum | Mean | Proportion | Distinct | Retention | Funnel | RatioOfMeans | Quantile | EventQuantile, Field(discriminator="kind")
 ]
 """Every kind of metric; the registry."""
 
@@ -336,6 +355,6 @@ def variants(metric: Metric, novelty_days: int) -> tuple[Variant, ...]:
     found = [Variant("declared", metric.stretch, metric.cap is not None)]
     if metric.cap is not None:
         found.append(Variant("uncapped", metric.stretch, False))
-    if metric.role == "primary" and not isinstance(metric, Quantile):
+    if metric.role == "primary" and not isinstance(metric, Quantile | EventQuantile):
         found += [Variant(f"day_{day}", Stretch.after(day, 1), metric.cap is not None) for day in range(novelty_days)]
     return tuple(found)

@@ -6,16 +6,16 @@ Takes columns of unit rows and gives partial statistics that merge by addition o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sparkds.experiments.measures import Measure, Stretch
-from sparkds.experiments.metrics import Attribute, Metric, PrePeriod, Quantile, Variant, variants
+from sparkds.experiments.metrics import Attribute, EventQuantile, Metric, PrePeriod, Quantile, Variant, variants
 from sparkds.stats.group_moments import GroupMoments, grouped, merged
-from sparkds.stats.log_histogram import bins
+from sparkds.stats.log_histogram import bins, clustered_bins
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -50,6 +50,10 @@ class Units:
         NaN where null.
     segments : mapping of str to ((n,) int64, tuple of str)
         Segment to codes and the values that they stand for.
+    histograms : mapping of Measure to (unit, bin, count) arrays
+        Of all units together, `unit` its number in the batch.
+    cluster : (n,) int64, optional
+        One of `CLUSTERS` random groups of each unit.
     """
 
     arm: Ints
@@ -57,6 +61,8 @@ class Units:
     measures: Mapping[Measure, Array]
     attributes: Mapping[str, Array]
     segments: Mapping[str, tuple[Ints, tuple[str, ...]]]
+    histograms: Mapping[Measure, tuple[Ints, Ints, Ints]] = field(default_factory=dict)
+    cluster: Ints | None = None
 
 
 def vector(metric: Metric, variant: Variant, units: Units, cap: float | None) -> Array:
@@ -146,6 +152,8 @@ def batch_statistics(
                 if n == 0 and not told[:, slot].any():
                     continue
                 sketch = groups.sketch(x[:, 0], observed, slot) if isinstance(metric, Quantile) else {}
+                if isinstance(metric, EventQuantile):
+                    sketch = groups.events(units, metric.values[0].measures(variant.stretch)[-1], observed, slot)
                 incomplete, absent, capped = (int(count) for count in told[:, slot])
                 cell = Cell(experiment, metric.name, variant.name, segment, value, arms[arm])
                 yield cell, Partial(n, absent, incomplete, capped, moments.mean[slot], moments.m2[slot], sketch)
@@ -186,11 +194,24 @@ class _Groups:
         repeated = GroupMoments(np.tile(finest.n, times), np.tile(finest.mean, (times, 1)), np.tile(finest.m2, (times, 1, 1)))
         return merged(repeated, np.concatenate(self.into), len(self.slots))
 
-    def sketch(self, x: Array, observed: Bools, slot: int) -> dict[int, int]:
+    def _units_of(self, slot: int) -> Bools:
         mine = np.zeros(len(self.finest), dtype=bool)
         for into in self.into:
             mine |= into == slot
-        number, n = np.unique(bins(x[observed & mine[self.cell]]), return_counts=True)
+        found: Bools = mine[self.cell]
+        return found
+
+    def events(self, units: Units, measure: Measure, observed: Bools, slot: int) -> dict[int, int]:
+        """Histogram of the events of each cluster of units."""
+        assert units.cluster is not None
+        unit, number, n = units.histograms[measure]
+        kept = (observed & self._units_of(slot))[unit]
+        keys, place = np.unique(clustered_bins(units.cluster[unit[kept]], number[kept]), return_inverse=True)
+        counts = np.bincount(place, weights=n[kept], minlength=len(keys)).astype(np.int64)
+        return dict(zip(keys.tolist(), counts.tolist(), strict=True))
+
+    def sketch(self, x: Array, observed: Bools, slot: int) -> dict[int, int]:
+        number, n = np.unique(bins(x[observed & self._units_of(slot)]), return_counts=True)
         return dict(zip(number.tolist(), n.tolist(), strict=True))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkds.experiments.measures import Measure, Stretch
+from sparkds.stats.log_histogram import bins
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -146,6 +147,8 @@ def measured(facts: FactRows, ranges: Ranges, measures: Iterable[Measure]) -> di
     answers: dict[Measure, npt.NDArray[np.float64]] = {}
     for measure in measures:
         first, after = ranges.rows(measure.stretch)
+        if measure.aggregate == "histogram":
+            continue
         if measure.aggregate == "steps":
             answers[measure] = steps_done(facts, measure.where, first, after).astype(np.float64)
         elif measure.aggregate == "distinct":
@@ -247,6 +250,29 @@ def distinct_in_ranges(unit: Ints, codes: Numbers, counts: Bools, first: Ints, a
         found[at:to] = np.bincount(range_of[new] - at, minlength=to - at)
         at = to
     return found
+
+
+def histograms(facts: FactRows, ranges: Ranges, measure: Measure, scale: float = 1.0) -> tuple[Ints, Ints, Ints]:
+    """Log histogram of a column in the range of every exposure: exposure, bin, count, ascending by exposure and bin.
+
+    Parameters
+    ----------
+    facts, ranges
+    measure : Measure
+        Of the aggregate ``histogram``.
+    scale : float
+        Number by which the values are divided first.
+    """
+    first, after = ranges.rows(measure.stretch)
+    values, exists = facts.values[measure.column]
+    counts = exists if not measure.where else exists & facts.where[measure.where[0]]
+    number = bins(values.astype(np.float64) / scale)
+    n = after - first
+    exposure = np.repeat(np.arange(len(first), dtype=np.int64), n)
+    row = np.arange(int(n.sum()), dtype=np.int64) + np.repeat(first - (np.cumsum(n) - n), n)
+    kept = counts[row]
+    pairs, many = np.unique(np.stack([exposure[kept], number[row[kept]]]), axis=1, return_counts=True)
+    return pairs[0], pairs[1], many.astype(np.int64)
 
 
 def steps_done(facts: FactRows, steps: tuple[str, ...], first: Ints, after: Ints) -> Ints:

@@ -134,5 +134,20 @@ class OfSteps(Value):
         return (of[self.measures(stretch)[0]] >= len(self.steps)).astype(np.float64)
 
 
+class OfEvents(Value):
+    """Values of all of a unit's rows, kept as a log histogram; as a number, how many there are."""
+
+    kind: Literal["events"] = "events"
+    column: str = Field(description="numeric column")
+
+    def measures(self, stretch: Stretch) -> tuple[Measure, ...]:
+        """Number of values, and their histogram."""
+        return self._measure("values", stretch, self.column), self._measure("histogram", stretch, self.column)
+
+    def value(self, of: Measured, stretch: Stretch) -> Array:
+        """Number of values."""
+        return of[self.measures(stretch)[0]]
+
+
 UnitValue = Annotated[OfCount | OfSum | OfMean | OfDistinct | OfAny, Field(discriminator="kind")]
 """Every kind of value of a unit; the registry."""

@@ -23,7 +23,7 @@ from sparkds.days import instant_of, known_at, microseconds
 from sparkds.errors import ColumnError, ConfigError
 from sparkds.experiments.experiment import ExperimentSet, Facts
 from sparkds.experiments.measures import ADDITIVE, Measure
-from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, measured, next_row, stored_rows
+from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, histograms, measured, next_row, stored_rows
 from sparkds.instants import MICROSECONDS_A_DAY, day_start_column
 from sparkds.sql import finite, is_float, quoted
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Observation
 
 FOREVER = 2**62
+HISTOGRAM = "array<struct<bin: bigint, n: bigint>>"
 STORED, FLAGGED = 126, 127
 """Kinds of rows in the exchange beside 0, the exposures, and 1 …, the facts."""
 
@@ -89,7 +90,7 @@ def units_frame(
     DataFrame
         ``experiment``, ``unit`` (string), ``arm`` (of the first exposure), ``first_exposure``, ``anchor`` (timestamp: the first
         exposure, or the instant at which the trigger was met; null when it was not), ``n_exposures``, ``n_arms``,
-        ``segment_*`` (string), ``attribute_*`` (double), and a double per measure.
+        ``segment_*`` (string), ``attribute_*`` (double), and a double (of histograms, bins with counts) per measure.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def units_frame(
     columns += ["n_exposures bigint", "n_arms bigint"]
     columns += [f"{quoted(f'segment_{name}')} string" for name in spec.segments]
     columns += [f"{quoted(f'attribute_{name}')} double" for name in spec.attributes]
-    columns += [f"{quoted(measure.name)} double" for measure in spec.measures]
+    columns += [f"{quoted(m.name)} {HISTOGRAM if m.aggregate == 'histogram' else 'double'}" for m in spec.measures]
     return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=kernel, schema=", ".join(columns))
 
 
@@ -207,15 +208,19 @@ class UnitKernel:
         anchor, anchored = self._anchors(first, facts, until)
         values: dict[Measure, npt.NDArray[np.float64]] = {}
         at, floor, before = self._stored(table, kind, unit, time, first)
+        lists: dict[Measure, pa.Array] = {}
         for name, rows in facts.items():
             columns = self.facts[name]
+            anew = Ranges(rows, first.unit, anchor, until)
+            for measure in (m for m in columns.measures if m.aggregate == "histogram"):
+                lists[measure] = _lists(histograms(rows, anew, measure, columns.scale.get(measure.column, 1.0)), len(first.unit))
             going_on = [m for m in columns.measures if m in self.continued]
             found = measured(rows, Ranges(rows, first.unit, anchor, until, floor), going_on) if going_on else {}
-            found |= measured(rows, Ranges(rows, first.unit, anchor, until), [m for m in columns.measures if m not in self.continued])
+            found |= measured(rows, anew, [m for m in columns.measures if m not in self.continued])
             values |= {m: v / columns.scale.get(m.column, 1.0) if m.aggregate == "sum" else v for m, v in found.items()}
         for measure in self.continued:
             values[measure] = values[measure] + np.where(at >= 0, np.append(before[measure], 0.0)[at], 0.0)
-        yield self._table(table, exposures, starts, first, anchor, anchored, values)
+        yield self._table(table, exposures, starts, first, anchor, anchored, values, lists)
 
     def _stored(
         self, table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], first: FirstExposures
@@ -265,6 +270,7 @@ class UnitKernel:
         anchor: npt.NDArray[np.int64],
         anchored: npt.NDArray[np.bool_],
         values: dict[Measure, npt.NDArray[np.float64]],
+        lists: dict[Measure, pa.Array],
     ) -> pa.Table:
         seen = exposures.take(pa.array(first.row))
         offsets = np.cumsum([0, *(len(arms) for arms in self.arms)])
@@ -283,8 +289,15 @@ class UnitKernel:
         for i, name in enumerate(self.attributes):
             out[f"attribute_{name}"] = seen.column(f"a{i}").combine_chunks()
         for measure in self.measures:
-            out[measure.name] = pa.array(values[measure])
+            out[measure.name] = lists[measure] if measure in lists else pa.array(values[measure])
         return pa.table(out)
+
+
+def _lists(found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]], n: int) -> pa.Array:
+    """Histograms of n exposures as Arrow lists."""
+    exposure, number, many = found
+    offsets = pa.array(np.searchsorted(exposure, np.arange(n + 1)).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([pa.array(number), pa.array(many)], names=["bin", "n"]))
 
 
 def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: date, stored: StoredUnits | None = None) -> UnitKernel:
@@ -297,7 +310,7 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
         measures = spec.measures_of(source.name)
         wheres = dict.fromkeys(w for m in measures for w in m.where)
         wheres |= dict.fromkeys(e.trigger.where for e in spec.experiments if e.trigger is not None and e.trigger.fact == source.name)
-        numbers = dict.fromkeys(m.column for m in measures if m.aggregate in ("sum", "values"))
+        numbers = dict.fromkeys(m.column for m in measures if m.aggregate in ("sum", "values", "histogram"))
         coded = dict.fromkeys(m.column for m in measures if m.aggregate == "distinct")
         for column in (source.unit, source.time, *numbers, *coded):
             if column not in types:

@@ -16,6 +16,11 @@ _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _OFFSET: Final = 2**20
 """Bin of the value 1; smaller absolute values have smaller bins, 0 has bin 0, negative values negative bins."""
 
+_SPAN: Final = 2**23
+"""More than there are bins: doubles reach 708 / ln(gamma) beyond the offset."""
+CLUSTERS: Final = 64
+"""Random groups into which units are put where the spread between units must be known and their events are not kept apart."""
+
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -33,6 +38,17 @@ def bins(x: Array) -> Ints:
     number = np.where(size > 0, power + _OFFSET, 0).astype(np.int64)
     signed: Ints = np.where(x < 0, -number, number)
     return signed
+
+
+def clustered_bins(cluster: Ints, bin_numbers: Ints) -> Ints:
+    """One number for a cluster of units and a bin, so that histograms of clusters are kept like one: (n,) int64."""
+    return cluster * _SPAN + bin_numbers + _SPAN // 2
+
+
+def by_cluster(keys: Ints) -> tuple[Ints, Ints]:
+    """Cluster and bin of numbers that `clustered_bins` gave."""
+    cluster, number = np.divmod(keys, _SPAN)
+    return cluster, number - _SPAN // 2
 
 
 def values(bin_numbers: Ints) -> Array:

@@ -26,6 +26,7 @@ SPEC = {
         {"kind": "funnel", "name": "path", "fact": "views", "steps": ["page = 'a'", "page = 'b'"]},
         {"kind": "ratio_of_means", "name": "per_view", "numerator": {"kind": "sum", "fact": "orders", "column": "amount"},
          "denominator": {"kind": "count", "fact": "views"}, "covariates": [{"kind": "pre_period", "days": 4}]},
+        {"kind": "event_quantile", "name": "typical_order", "fact": "orders", "column": "amount", "where": "amount <> 0", "share": 0.5},
         {"kind": "quantile", "name": "median_revenue", "of": {"kind": "sum", "fact": "orders", "column": "amount"}, "share": 0.5},
     ],
     "experiments": [
@@ -120,6 +121,9 @@ def values_of(given, metric, unit, low, high):
         return [len(orders)], bool(orders)
     if name in ("revenue", "capped", "top_capped", "median_revenue"):
         return [sum(amounts)], bool(amounts)
+    if name == "typical_order":
+        kept = [a for a in amounts if a != 0]
+        return [len(kept)], bool(kept)
     if name == "basket":
         return [sum(amounts) / len(amounts) if amounts else 0.0], bool(amounts)
     if name == "score":

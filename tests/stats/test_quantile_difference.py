@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sparkds.stats.log_histogram import bins
-from sparkds.stats.quantile_difference import quantile_difference
+from sparkds.stats.log_histogram import CLUSTERS, bins, clustered_bins
+from sparkds.stats.quantile_difference import clustered_quantile_difference, quantile_difference
 
 
 def sketch(x):
@@ -36,3 +36,34 @@ def test_too_few_units_and_shared_values_have_a_reason():
     assert "needs at least 20" in quantile_difference(few, many, share=0.5, alpha=0.05).reason
     assert "less extreme" in quantile_difference(many, many, share=0.999, alpha=0.05).reason
     assert "many units share" in quantile_difference(same, same, share=0.5, alpha=0.05).reason
+
+
+def clustered(rng, n_units, spread, shift=0.0):
+    """Events of units that differ from each other, as keys with counts, and all values."""
+    level = rng.normal(shift, spread, n_units)
+    unit = np.repeat(np.arange(n_units), rng.integers(1, 12, n_units))
+    x = np.exp(level[unit] + rng.normal(0, 0.3, len(unit)))
+    return np.unique(clustered_bins(unit % CLUSTERS, bins(x)), return_counts=True), x
+
+
+def test_events_of_one_unit_belong_together():
+    rng = np.random.default_rng(3)
+    covered = naive_covered = 0
+    for _ in range(300):
+        (a, x), (b, y) = clustered(rng, 400, 0.8), clustered(rng, 500, 0.8)
+        found = clustered_quantile_difference(a, b, share=0.5, n=(400, 500), alpha=0.05)
+        covered += found.low <= 0 <= found.high
+        naive = quantile_difference(sketch(x), sketch(y), share=0.5, alpha=0.05)
+        naive_covered += naive.low <= 0 <= naive.high
+    assert 0.915 <= covered / 300 <= 0.985
+    assert naive_covered / 300 < 0.85  # as if events were independent
+
+
+def test_the_clustered_value_is_the_difference_of_the_quantiles_of_all_events():
+    rng = np.random.default_rng(4)
+    (a, x), (b, y) = clustered(rng, 300, 0.5), clustered(rng, 300, 0.5, shift=0.4)
+    for share in (0.5, 0.9):
+        found = clustered_quantile_difference(a, b, share=share, n=(300, 300), alpha=0.05)
+        assert found.value == pytest.approx(np.quantile(y, share) - np.quantile(x, share), abs=0.02)
+    assert "at least 128" in clustered_quantile_difference(a, b, share=0.5, n=(100, 300), alpha=0.05).reason
+    assert clustered_quantile_difference(a, b, share=0.9999, n=(300, 300), alpha=0.05).reason
