@@ -81,7 +81,7 @@ def test_a_known_effect_is_found_with_the_stated_power():
     from sparkds.stats.designs import Hypothesis, MeanDesign
     from sparkds.stats.power import power
 
-    stated = power(MeanDesign(std=1.0, test="t"), Hypothesis(kind="two-sided", alpha=ALPHA), n=(400, 400), effect=0.2).power
+    stated = power(MeanDesign(std=1.0, test="t"), Hypothesis(kind="two-sided", alpha=ALPHA), n=(400, 400), effect=0.2).value
     rng = np.random.default_rng(8)
     found = 0
     for _ in range(N):
