@@ -97,6 +97,7 @@ ROOMS = {
         | {"stats.arm_effects", "stats.heterogeneity", "stats.moments", "stats.multiplicity", "stats.proportions", "stats.sample_ratio"},
         {"numpy"},
     ),
+    "experiments.readout": ({"experiments.experiment", "experiments.result_rows"}, set()),
     "experiments.decisions": (
         {"experiments.effects", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
         set(),
@@ -118,8 +119,10 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.rfm"}, set()),
-    "figures.rfm": ({"errors"}, {"matplotlib", "numpy", "pandas"}),
+    "figures": ({"figures.rfm", "figures.experiments"}, set()),
+    "figures.canvas": ({"errors"}, {"matplotlib"}),
+    "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
     "jobs": (set(), set()),
     "jobs.status": (set(), set()),
@@ -132,9 +135,13 @@ ROOMS = {
         {"tables", "experiments.experiment", "experiments.measures", "experiments.result_rows"},
         set(),
     ),
+    "jobs.experiment_pictures": (
+        {"errors", "figures", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
+        {"pandas"},
+    ),
     "jobs.experiment_analyzer": (
         NUMBERS
-        | {"collect", "instants", "tables", "jobs.status", "jobs.experiment_tables"}
+        | {"collect", "instants", "tables", "jobs.status", "jobs.experiment_tables", "jobs.experiment_pictures", "experiments.readout"}
         | {
             f"experiments.{room}"
             for room in ("analysis", "checks", "decisions", "effects", "experiment", "peeking", "result_rows", "units")

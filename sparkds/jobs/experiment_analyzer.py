@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -25,10 +26,11 @@ from sparkds.experiments.decisions import decisions
 from sparkds.experiments.effects import effects, statistic_of
 from sparkds.experiments.experiment import Experiment, ExperimentSet
 from sparkds.experiments.peeking import Look
+from sparkds.experiments.readout import markdown
 from sparkds.experiments.result_rows import Result
 from sparkds.experiments.units import StoredUnits, late_units_frame, units_frame
 from sparkds.instants import day_start_column
-from sparkds.jobs import experiment_tables
+from sparkds.jobs import experiment_pictures, experiment_tables
 from sparkds.jobs.status import JobResult, TableResult
 from sparkds.sql import quoted
 from sparkds.tables import Tables
@@ -52,12 +54,15 @@ class Config(ExperimentSet):
     ----------
     name : str
         Stem of the output tables ``<name>_units``, ``_statistics``, ``_counts``, ``_results``.
+    readout : bool
+        Write ``<name>_readout/<experiment>.md`` with pictures, where the output is a local directory.
     redo_hours : float
         Facts and exposures may arrive this late: a day's run goes on from the units of that long before. Later ones are found when
         their table is Delta with a change feed.
     """
 
     name: str = Field(default="experiments", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="stem of the output tables")
+    readout: bool = Field(default=True, description="write Markdown and pictures beside the tables, where the output is a local directory")
     redo_hours: float = Field(default=48, ge=0, description="how late facts and exposures may arrive, in hours")
 
     @property
@@ -192,8 +197,12 @@ class _Run:
         self._refuse_crossover(counts)
         statistics = statistics_frame(self.spec, units, as_of=day, caps=caps, shown=shown)
         self._write("statistics", self._described(statistics, caps, day), day, facts, experiment_tables.statistics_spec())
-        self._write("results", self._results(day, counts), day, facts, experiment_tables.results_spec())
+        results = self._results(day, counts)
+        told = self.source.spark.createDataFrame([(*_for_table(result), day) for result in results], experiment_tables.RESULT_SCHEMA)
+        self._write("results", told, day, facts, experiment_tables.results_spec())
         self.days.append(day)
+        if self.config.readout and self.output.is_local:
+            self._read_out(day, results, counts)
 
     def _write(self, what: str, frame: DataFrame, day: date, facts: dict[str, Any], spec: Any) -> None:
         commit = self.output.replace(self.names[what], frame, rows={"as_of": [day]}, metadata=facts, spec=spec)
@@ -277,8 +286,18 @@ class _Run:
         declared = self.source.spark.createDataFrame(about, schema)
         return _dated(statistics.join(F.broadcast(declared), ["experiment", "metric"]), day)
 
-    def _results(self, day: date, counts: Sequence[Any]) -> DataFrame:
-        """Effects, checks and decisions of every experiment as rows."""
+    def _read_out(self, day: date, results: Sequence[Result], counts: Sequence[Any]) -> None:
+        """Markdown and pictures of every experiment; a picture that has nothing to show, or no matplotlib, is left out."""
+        folder = Path(self.output.path(f"{self.config.name}_readout").removeprefix("file:"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for experiment in self.spec.experiments:
+            pictures = experiment_pictures.draw(experiment, self.spec.metrics_of(experiment), results, counts, folder)
+            text = markdown(experiment, results, as_of=day, pictures=pictures)
+            (folder / f"{experiment_pictures.file_name(experiment.name)}.md").write_text(text, encoding="utf-8")
+        LOG.info("readout in %s", folder)
+
+    def _results(self, day: date, counts: Sequence[Any]) -> list[Result]:
+        """Effects, checks and decisions of every experiment."""
         rows = collect.small_rows(self._slice("statistics", day), most=MOST_RESULTS)
         results: list[Result] = []
         for experiment in self.spec.experiments:
@@ -290,8 +309,7 @@ class _Run:
             decided = decisions(experiment, metrics, found, checked)
             self._tell(experiment, day, checked, decided)
             results += [*found, *checked, *decided]
-        told = [(*_for_table(result), day) for result in results]
-        return self.source.spark.createDataFrame(told, experiment_tables.RESULT_SCHEMA)
+        return results
 
     def _earlier(self, experiment: Experiment, day: date) -> dict[tuple[str, str, str], list[Look]]:
         """What earlier days of a sequential experiment saw."""

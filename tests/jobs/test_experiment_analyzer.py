@@ -154,6 +154,18 @@ def test_results_hold_effects_checks_and_decisions(spark, analysed):
     assert all(r["status"] == "ok" for r in rows if r["name"] in ("sample_ratio", "crossover", "pre_period_bias"))
 
 
+def test_a_readout_for_people_stands_beside_the_tables(spark, analysed):
+    root, told = analysed
+    folder = root / "out" / "experiments_readout"
+    text = (folder / "button.md").read_text()
+    assert text.startswith("# button, as of 2026-03-10")
+    for sentence in ("## Decisions", "## Checks", "## Primary metrics", "## Guardrails", "![Effects](button_effects.png)", "revenue, unadjusted"):
+        assert sentence in text
+    assert told.sections["decisions"][0]["reason"] in text
+    for picture in ("button_effects.png", "button_sample_ratio.png"):
+        assert (folder / picture).stat().st_size > 10_000
+
+
 def test_a_second_run_changes_nothing(spark, analysed):
     root, first = analysed
     again = go(spark, root, as_of=day(10))
