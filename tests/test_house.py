@@ -68,6 +68,20 @@ ROOMS = {
     "experiments.metrics": (NUMBERS | {"experiments.measures", "experiments.unit_values"}, {"pydantic"}),
     "experiments.experiment": (NUMBERS | {"experiments.measures", "experiments.metrics"}, {"pydantic"}),
     "experiments.unit_kernel": (NUMBERS | {"experiments.measures"}, {"numpy"}),
+    "experiments.design": (
+        NUMBERS | {"experiments.assignment", "experiments.experiment", "experiments.metrics", "stats.designs"},
+        {"pydantic"},
+    ),
+    "experiments.metric_plan": (
+        NUMBERS
+        | {"experiments.design", "experiments.metrics", "stats.always_valid", "stats.designs", "stats.group_moments", "stats.power"}
+        | {"stats.rejection", "stats.sequential"},
+        {"numpy"},
+    ),
+    "experiments.plan": (
+        NUMBERS | {"experiments.design", "experiments.metric_plan", "stats.power", "stats.sequential"},
+        set(),
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
