@@ -82,6 +82,15 @@ ROOMS = {
         NUMBERS | {"experiments.design", "experiments.metric_plan", "stats.power", "stats.sequential"},
         set(),
     ),
+    "stats.balance": ({"errors", "stats.estimate", "stats.group_moments"}, set()),
+    "experiments.assignment_columns": (NUMBERS | {"experiments.assignment"}, {"pyspark"}),
+    "experiments.balance": (NUMBERS | {"collect", "stats.arguments", "stats.balance", "stats.group_moments"}, {"numpy", "pyspark"}),
+    "experiments.history": (
+        NUMBERS
+        | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
+        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.units", "stats.group_moments"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),

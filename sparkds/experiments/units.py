@@ -72,7 +72,7 @@ def units_frame(
     intake = intake or {}
     kernel = unit_kernel(spec, facts, as_of=as_of)
     rows = [_exposure_rows(spec, exposures, kernel, intake.get("exposures"))]
-    rows += [_fact_rows(spec, kernel, source, facts[source.name], intake.get(source.name)) for source in spec.facts]
+    rows += [fact_rows(spec, kernel, source, facts[source.name], intake.get(source.name)) for source in spec.facts]
     names = list(dict.fromkeys(name for frame in rows for name, _ in frame.dtypes))
     types = {name: dtype for frame in rows for name, dtype in frame.dtypes}
     same = [frame.select(*(F.col(n) if n in frame.columns else F.lit(None).cast(types[n]).alias(n) for n in names)) for frame in rows]
@@ -136,7 +136,7 @@ class UnitKernel:
             return
         exposures = table.take(pa.array(exposed))
         first = first_exposures(unit[exposed], exposures.column("experiment").to_numpy(), exposures.column("arm").to_numpy(), time[exposed])
-        facts = {name: _facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
+        facts = {name: facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
         until = np.minimum(np.asarray(self.ends, dtype=np.int64)[first.experiment], self.as_of)
         anchor, anchored = self._anchors(first, facts, until)
         values: dict[Measure, npt.NDArray[np.float64]] = {}
@@ -278,7 +278,7 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
     return rows.where(declared_here & F.col("unit").isNotNull() & inside).withColumn("arm", known).drop("__unknown", "__start", "__end")
 
 
-def _fact_rows(spec: ExperimentSet, kernel: UnitKernel, source: Any, facts: DataFrame, intake: Observation | None) -> DataFrame:
+def fact_rows(spec: ExperimentSet, kernel: UnitKernel, source: Any, facts: DataFrame, intake: Observation | None) -> DataFrame:
     """Facts as rows of the exchange: those before the first pre-period or from the end of `as_of` on are left out."""
     types, columns = dict(facts.dtypes), kernel.facts[source.name]
     t = instant_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
@@ -331,9 +331,10 @@ def _number_column(column: str, dtype: str) -> Column:
     return F.col(quoted(column)).cast("bigint")
 
 
-def _facts_of(
+def facts_of(
     table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], columns: FactColumns
 ) -> FactRows:
+    """Rows of one fact table in a block of exchanged rows."""
     rows = np.flatnonzero(kind == columns.kind)
     taken = pa.array(rows)
 
