@@ -30,10 +30,16 @@ from sparkds import __version__, config, sessions
 from sparkds.errors import ConfigError, SparkdsError, WindowError, closest
 from sparkds.jobs.status import JobResult, as_json, completed, failed
 
-JOBS: Final = {"feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline"}
+JOBS: Final = {
+    "feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline",
+    "experiment_designer": "sparkds.jobs.experiment_designer",
+}
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
 
-JOB_HELP: Final = {"feature_engineering_pipeline": "Rolling RFM and aggregation features into Delta tables."}
+JOB_HELP: Final = {
+    "feature_engineering_pipeline": "Rolling RFM and aggregation features into Delta tables.",
+    "experiment_designer": "Sample size, duration, looks and plan of an experiment.",
+}
 
 LOG = logging.getLogger("sparkds")
 

@@ -85,6 +85,10 @@ ROOMS = {
     "stats.balance": ({"errors", "stats.estimate", "stats.group_moments"}, set()),
     "experiments.assignment_columns": (NUMBERS | {"experiments.assignment"}, {"pyspark"}),
     "experiments.balance": (NUMBERS | {"collect", "stats.arguments", "stats.balance", "stats.group_moments"}, {"numpy", "pyspark"}),
+    "experiments.plan_document": (
+        NUMBERS | {"experiments.design", "experiments.experiment", "experiments.metric_plan", "experiments.plan"},
+        set(),
+    ),
     "experiments.history": (
         NUMBERS
         | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
@@ -98,8 +102,10 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.rfm"}, set()),
-    "figures.rfm": ({"errors"}, {"matplotlib", "numpy", "pandas"}),
+    "figures": ({"figures.power", "figures.rfm"}, set()),
+    "figures.canvas": ({"errors"}, {"matplotlib"}),
+    "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
     "jobs": (set(), set()),
     "jobs.status": (set(), set()),
@@ -107,6 +113,13 @@ ROOMS = {
     "jobs.feature_engineering_pipeline": (
         NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
         {"pydantic", "pyspark"},
+    ),
+    "jobs.plan_tables": ({"tables", "experiments.plan"}, set()),
+    "jobs.experiment_designer": (
+        NUMBERS
+        | {"", "config", "tables", "figures", "jobs.plan_tables", "jobs.status", "experiments.design", "experiments.history"}
+        | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
+        {"pandas", "pydantic", "pyspark"},
     ),
     "cli": ({"", "errors", "config", "sessions", "demo", "jobs.status"}, {"click", "pyspark"}),
     "demo": ({"", "cli", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),

@@ -1,5 +1,6 @@
 """Figures: results as matplotlib figures. Takes small pandas frames; no Spark, no global state of matplotlib."""
 
+from sparkds.figures.power import power_curves
 from sparkds.figures.rfm import recency_frequency_heatmap, segments_over_time
 
-__all__ = ["recency_frequency_heatmap", "segments_over_time"]
+__all__ = ["power_curves", "recency_frequency_heatmap", "segments_over_time"]

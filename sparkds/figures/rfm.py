@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sparkds.errors import ColumnError, ConfigError, DataError
+from sparkds.errors import ColumnError, DataError
+from sparkds.figures.canvas import FAINT, INK, canvas, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-INK: Final = "#1b263b"
-FAINT: Final = "#8d99ae"
 SCORES: Final = (1, 2, 3, 4, 5)
 LABEL_GAP: Final = 3.4
 """Smallest distance of two labels beside the bands, in percent of the axis."""
@@ -69,7 +68,7 @@ def segments_over_time(counts: DataFrame, *, order: Sequence[str] | None = None)
     if n_days == 1:  # a band needs two ends
         days, shares = days * 2, np.repeat(shares, 2, axis=0)
 
-    figure, axes = _figure(10, 5.6)
+    figure, axes = canvas(10, 5.6)
     places = np.arange(len(shares)) if n_days == 1 else days
     bands = axes.stackplot(places, shares.T, colors=_colours(len(names)), edgecolor="white", linewidth=0.8)
     for band, name in zip(bands, names, strict=True):
@@ -88,7 +87,7 @@ def segments_over_time(counts: DataFrame, *, order: Sequence[str] | None = None)
     n_last = int(entities[-1].sum())
     first = str(days[0])[:10]
     span = f"  ·  {n_days} snapshots, {first} to {last}" if n_days > 1 else ""
-    _title(axes, "RFM segments over time", f"{n_last:,} customers on {last}{span}")
+    titled(axes, "RFM segments over time", f"{n_last:,} customers on {last}{span}")
     return figure
 
 
@@ -125,7 +124,7 @@ def recency_frequency_heatmap(counts: DataFrame) -> Figure:
     total = entities.sum()
     shares = 100 * entities / total
 
-    figure, axes = _figure(7.6, 6.2)
+    figure, axes = canvas(7.6, 6.2)
     image = axes.imshow(shares, origin="lower", cmap="Blues", vmin=0)
     for f, r in np.ndindex(5, 5):
         n = int(entities[f, r])
@@ -146,7 +145,7 @@ def recency_frequency_heatmap(counts: DataFrame) -> Figure:
     bar = figure.colorbar(image, label="share of customers (%)", shrink=0.85)
     bar.outline.set_visible(False)
     told = "number, share" if value is None else "number, share and mean monetary value"
-    _title(axes, "Customers by recency and frequency", f"{int(total):,} customers with a purchase  ·  {told} in each cell")
+    titled(axes, "Customers by recency and frequency", f"{int(total):,} customers with a purchase  ·  {told} in each cell")
     return figure
 
 
@@ -166,19 +165,6 @@ def _cells(known: DataFrame, values: Any) -> Any:
     cells = np.zeros((5, 5))
     np.add.at(cells, (known["f_score"].to_numpy(dtype=int) - 1, known["r_score"].to_numpy(dtype=int) - 1), values)
     return cells
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Figure of a size in inches, with one pair of axes."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ConfigError("matplotlib is not installed; pip install 'sparkds[plots]'") from error
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def _colours(n: int) -> Any:
@@ -220,10 +206,3 @@ def _date_ticks(axes: Axes) -> None:
     first, last = axes.get_xlim()
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=8))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%b %Y" if last - first > 120 else "%-d %b %Y"))
-
-
-def _title(axes: Axes, title: str, beneath: str) -> None:
-    axes.set_title(beneath, loc="left", fontsize=9.5, color="#56637a", pad=8)
-    axes.annotate(
-        title, xy=(0, 1), xytext=(0, 26), xycoords="axes fraction", textcoords="offset points", fontsize=13, weight="bold", color=INK
-    )
