@@ -33,12 +33,14 @@ from sparkds.jobs.status import JobResult, as_json, completed, failed
 JOBS: Final = {
     "feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline",
     "experiment_analyzer": "sparkds.jobs.experiment_analyzer",
+    "experiment_designer": "sparkds.jobs.experiment_designer",
 }
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
 
 JOB_HELP: Final = {
     "feature_engineering_pipeline": "Rolling RFM and aggregation features into Delta tables.",
     "experiment_analyzer": "Experiments: units, statistics, effects, checks and decisions into Delta tables.",
+    "experiment_designer": "Sample size, duration, looks and plan of an experiment.",
 }
 
 LOG = logging.getLogger("sparkds")

@@ -92,6 +92,22 @@ def schema(model: type[Declaration]) -> dict[str, Any]:
     return model.model_json_schema()
 
 
+def as_yaml(declaration: Declaration) -> str:
+    """Text of a declaration that `load` reads back as an equal one; all values are written, whether they are defaults or not.
+
+    Examples
+    --------
+    >>> class Job(Declaration):
+    ...     source: str
+    ...     windows: tuple[int, ...] = (7,)
+    >>> print(as_yaml(Job(source="no")), end="")
+    source: 'no'
+    windows: [7]
+    """
+    told = declaration.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
 # The file
 
 

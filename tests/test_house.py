@@ -112,6 +112,33 @@ ROOMS = {
         | {"experiments.statistics", "stats.log_histogram"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    "experiments.design": (
+        NUMBERS | {"experiments.assignment", "experiments.experiment", "experiments.metrics", "stats.designs"},
+        {"pydantic"},
+    ),
+    "experiments.metric_plan": (
+        NUMBERS
+        | {"experiments.design", "experiments.metrics", "stats.always_valid", "stats.designs", "stats.group_moments", "stats.power"}
+        | {"stats.rejection", "stats.sequential"},
+        {"numpy"},
+    ),
+    "experiments.plan": (
+        NUMBERS | {"experiments.design", "experiments.metric_plan", "stats.power", "stats.sequential"},
+        set(),
+    ),
+    "stats.balance": ({"errors", "stats.estimate", "stats.group_moments"}, set()),
+    "experiments.assignment_columns": (NUMBERS | {"experiments.assignment"}, {"pyspark"}),
+    "experiments.balance": (NUMBERS | {"collect", "stats.arguments", "stats.balance", "stats.group_moments"}, {"numpy", "pyspark"}),
+    "experiments.plan_document": (
+        NUMBERS | {"experiments.design", "experiments.experiment", "experiments.metric_plan", "experiments.plan"},
+        set(),
+    ),
+    "experiments.history": (
+        NUMBERS
+        | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
+        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.units", "stats.group_moments"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -119,8 +146,9 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.rfm", "figures.experiments"}, set()),
+    "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
+    "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -149,6 +177,13 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     "cli": ({"", "errors", "config", "sessions", "demo", "demo_experiment", "jobs.status"}, {"click", "pyspark"}),
+    "jobs.plan_tables": ({"tables", "experiments.plan"}, set()),
+    "jobs.experiment_designer": (
+        NUMBERS
+        | {"", "config", "tables", "figures", "jobs.plan_tables", "jobs.status", "experiments.design", "experiments.history"}
+        | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     "demo": ({"", "cli", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},

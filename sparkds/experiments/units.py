@@ -101,7 +101,7 @@ def units_frame(
     kernel = unit_kernel(spec, facts, as_of=as_of, stored=stored)
     rows = [_exposure_rows(spec, exposures, kernel, intake.get("exposures"))]
     flagged = None if stored is None else stored.flagged
-    rows += [_fact_rows(spec, kernel, source, facts[source.name], flagged, intake.get(source.name)) for source in spec.facts]
+    rows += [fact_rows(spec, kernel, source, facts[source.name], flagged, intake.get(source.name)) for source in spec.facts]
     if stored is not None:
         rows += _stored_rows(kernel, stored)
     names = list(dict.fromkeys(name for frame in rows for name, _ in frame.dtypes))
@@ -203,7 +203,7 @@ class UnitKernel:
             return
         exposures = table.take(pa.array(exposed))
         first = first_exposures(unit[exposed], exposures.column("experiment").to_numpy(), exposures.column("arm").to_numpy(), time[exposed])
-        facts = {name: _facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
+        facts = {name: facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
         until = np.minimum(np.asarray(self.ends, dtype=np.int64)[first.experiment], self.as_of)
         anchor, anchored = self._anchors(first, facts, until)
         values: dict[Measure, npt.NDArray[np.float64]] = {}
@@ -413,7 +413,7 @@ def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
     return rows
 
 
-def _fact_rows(
+def fact_rows(
     spec: ExperimentSet, kernel: UnitKernel, source: Facts, facts: DataFrame, flagged: DataFrame | None, intake: Observation | None
 ) -> DataFrame:
     """Facts as rows of the exchange: those that no measure can reach, and those from the end of `as_of` on, are left out."""
@@ -476,9 +476,10 @@ def _number_column(column: str, dtype: str) -> Column:
     return F.col(quoted(column)).cast("bigint")
 
 
-def _facts_of(
+def facts_of(
     table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], columns: FactColumns
 ) -> FactRows:
+    """Rows of one fact table in a block of exchanged rows."""
     rows = np.flatnonzero(kind == columns.kind)
     taken = pa.array(rows)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,14 +46,14 @@ def draw(
     by_day = [row for row in counts if row["experiment"] == experiment.name and row["segment"] == "(day)"]
     days = pd.DataFrame([(row["segment_value"], row["arm"], row["exposed"]) for row in by_day], columns=["day", "arm", "n"])
     margins = {m.name: -m.margin if m.direction == "increase" else m.margin for m in metrics if m.margin is not None}
-    pictures = {
+    pictures: dict[str, tuple[str, Callable[[], Figure]]] = {
         "Effects": ("effects", lambda: forest(rows, margins=margins)),
         "Sample ratio by day": ("sample_ratio", lambda: sample_ratio_by_day(days, weights=experiment.arms)),
     }
     found = {}
     for caption, (stem, make) in pictures.items():
         try:
-            figure: Figure = make()
+            figure = make()
         except (ConfigError, DataError) as error:  # no matplotlib, or nothing to show
             LOG.info("no picture of %s: %s", caption.lower(), error)
             continue

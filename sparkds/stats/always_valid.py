@@ -86,6 +86,42 @@ def tuning_rho(n_star: float, *, alpha: float, sides: Literal[1, 2] = 2) -> floa
     return math.sqrt(float(x) / n_star)
 
 
+def inflation_factor(*, alpha: float, power: float, sides: Literal[1, 2] = 2) -> float:
+    """Units that a confidence sequence needs to be as powerful at its narrowest as one fixed look, over those of that look.
+
+    With c the sequence's boundary for the estimate over its standard error at `n_star` units, ``((c + z_power) / (z_alpha + z_power))²``;
+    c depends on alpha alone. The chance to have rejected at an earlier look comes on top, so the power is at least what is asked.
+
+    Parameters
+    ----------
+    alpha : float
+        In (0, 1); below 1/2 for a one-sided sequence.
+    power : float
+        In (alpha, 1).
+    sides : {1, 2}
+
+    Returns
+    -------
+    float
+        For `inflation` of a design (`sparkds.stats.designs`). The same for an mSPRT with tau = rho √n_star times the standard
+        error that is expected at `n_star`.
+
+    Raises
+    ------
+    ConfigError
+
+    Examples
+    --------
+    >>> round(inflation_factor(alpha=0.05, power=0.8), 3)
+    1.915
+    """
+    between("alpha", alpha, 0, 0.5 if sides == 1 else 1)
+    between("power", power, alpha, 1)
+    narrowest = confidence_sequence([0.0], [1.0], [1.0], alpha=alpha, rho=tuning_rho(1.0, alpha=alpha, sides=sides), sides=sides)
+    z_power = float(special.ndtri(power))
+    return ((-float(narrowest.low[0]) + z_power) / (z_power - float(special.ndtri(alpha / sides)))) ** 2
+
+
 def confidence_sequence(
     estimate: npt.ArrayLike,
     std_error: npt.ArrayLike,

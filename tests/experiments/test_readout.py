@@ -22,9 +22,15 @@ RELATIVE = replace(EFFECT, scale="relative", value=0.1234, low=0.1, high=float("
 ROWS = [
     EFFECT,
     RELATIVE,
-    Result("a|b", "effect", "load", "declared", "t", scale="absolute", role="guardrail", reason="arm 't' has 0 units", status="not_computable"),
-    Result("a|b", "effect", "revenue", "declared", "t", "country", "D|E", "absolute", "primary", 0.5, low=0.1, high=0.9, adjusted_pvalue=0.2),
-    Result("a|b", "check", "sample_ratio", "analysed", status="fail", pvalue=1e-9, log10_pvalue=-9.0, action="find out why", reason="deviates"),
+    Result(
+        "a|b", "effect", "load", "declared", "t", scale="absolute", role="guardrail", reason="arm 't' has 0 units", status="not_computable"
+    ),
+    Result(
+        "a|b", "effect", "revenue", "declared", "t", "country", "D|E", "absolute", "primary", 0.5, low=0.1, high=0.9, adjusted_pvalue=0.2
+    ),
+    Result(
+        "a|b", "check", "sample_ratio", "analysed", status="fail", pvalue=1e-9, log10_pvalue=-9.0, action="find out why", reason="deviates"
+    ),
     Result("a|b", "check", "crossover", status="ok"),
     Result("a|b", "decision", "revenue", arm="t", role="primary", status="ship", reason="better, p 0.01"),
     Result("a|b", "decision", "(all metrics)", arm="t", status="do_not_ship", reason="worse: load"),

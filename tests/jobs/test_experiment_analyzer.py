@@ -159,7 +159,14 @@ def test_a_readout_for_people_stands_beside_the_tables(spark, analysed):
     folder = root / "out" / "experiments_readout"
     text = (folder / "button.md").read_text()
     assert text.startswith("# button, as of 2026-03-10")
-    for sentence in ("## Decisions", "## Checks", "## Primary metrics", "## Guardrails", "![Effects](button_effects.png)", "revenue, unadjusted"):
+    for sentence in (
+        "## Decisions",
+        "## Checks",
+        "## Primary metrics",
+        "## Guardrails",
+        "![Effects](button_effects.png)",
+        "revenue, unadjusted",
+    ):
         assert sentence in text
     assert told.sections["decisions"][0]["reason"] in text
     for picture in ("button_effects.png", "button_sample_ratio.png"):

@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, optimize, stats
 
 from sparkds.errors import ConfigError
-from sparkds.stats.always_valid import confidence_sequence, msprt, tuning_rho
+from sparkds.stats.always_valid import confidence_sequence, inflation_factor, msprt, tuning_rho
 
 
 def test_width_is_the_theorem_of_waudby_smith_and_others():
@@ -173,3 +173,19 @@ def test_daily_looks_at_an_experiment_without_effect_reject_at_most_alpha_of_the
             found = confidence_sequence(*told, n[start:], alpha=0.05, rho=rho, sides=1 if method == "one-sided" else 2)
             rejected[run] = found.pvalue[-1] <= 0.05
     assert 0.002 < rejected.mean() < 0.05 + 3 * math.sqrt(0.05 * 0.95 / n_runs)
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+def test_units_times_the_inflation_factor_give_the_power_at_the_last_look(sides):
+    alpha, power, fixed = 0.05, 0.8, 1_000
+    drift = (stats.norm.isf(alpha / sides) + stats.norm.ppf(power)) / math.sqrt(fixed)
+    n = fixed * inflation_factor(alpha=alpha, power=power, sides=sides)
+    rho = tuning_rho(n, alpha=alpha, sides=sides)
+    found = confidence_sequence([drift], [1 / math.sqrt(n)], [n], alpha=alpha, rho=rho, sides=sides)
+    reach = (drift - found.low[0]) * math.sqrt(n)  # what the standardised estimate must exceed
+    assert stats.norm.sf(reach - drift * math.sqrt(n)) == pytest.approx(power, abs=1e-3)
+
+
+def test_an_inflation_factor_refuses_a_power_below_alpha():
+    with pytest.raises(ConfigError, match="power is 0.01"):
+        inflation_factor(alpha=0.05, power=0.01)
