@@ -55,8 +55,9 @@ format: $(READY) ## put the code into shape
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(READY) ## measure the features against their peers (about 10 minutes)
+bench: $(READY) ## measure features and experiments against their peers (about half an hour)
 	$(RUN) $(PY) benchmarks/features.py
+	$(RUN) $(PY) benchmarks/experiments.py --facts 5
 
 wheel: $(READY) ## build dist/*.whl
 	$(PY) -m build --wheel --no-isolation
