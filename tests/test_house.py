@@ -136,7 +136,8 @@ ROOMS = {
     "experiments.history": (
         NUMBERS
         | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
-        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.units", "stats.group_moments"},
+        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.units", "stats.group_moments"}
+        | {"experiments.assignment_columns", "experiments.balance"},
         {"numpy", "pyarrow", "pyspark"},
     ),
     # layer 4: borders, which know no domain
@@ -180,7 +181,7 @@ ROOMS = {
     "jobs.plan_tables": ({"tables", "experiments.plan"}, set()),
     "jobs.experiment_designer": (
         NUMBERS
-        | {"", "config", "tables", "figures", "jobs.plan_tables", "jobs.status", "experiments.design", "experiments.history"}
+        | {"", "collect", "config", "tables", "figures", "jobs.plan_tables", "jobs.status", "experiments.design", "experiments.history"}
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),

@@ -158,10 +158,14 @@ class History(Declaration):
         Length, up to and including the day asked for; for metrics without ``window.days`` also how long facts count.
     eligible : Trigger
         Rows that would expose a unit.
+    balance_alpha : float, optional
+        Level of an A/A test of the planned arms on the history: over all metrics, their pre-periods and arms together. Not made if
+        absent.
     """
 
     days: int = Field(ge=1, description="days of history")
     eligible: Trigger = Field(description="fact rows that would expose a unit")
+    balance_alpha: float | None = Field(default=None, gt=0, lt=0.5, description="level of an A/A test of the arms; none if absent")
 
 
 class Clusters(Declaration):
@@ -316,7 +320,7 @@ class Design(Declaration):
         if self.history.eligible.fact not in facts:
             fact = self.history.eligible.fact
             raise ValueError(f"history: no fact table '{fact}'{closest(fact, facts)} (tables: {', '.join(facts)})")
-        for metric in self.measured_metrics:
+        for metric in self.planned if self.history.balance_alpha is not None else self.measured_metrics:
             end = metric.stretch.end
             days = 0.0 if end is None else end / 86_400e6
             if days > self.history.days:

@@ -23,6 +23,8 @@ from sparkds import collect
 from sparkds.blocks import map_blocks
 from sparkds.days import microseconds, start_of_day
 from sparkds.errors import ConfigError
+from sparkds.experiments.assignment_columns import assigned_frame
+from sparkds.experiments.balance import balance_frame
 from sparkds.experiments.design import Design
 from sparkds.experiments.experiment import Experiment, ExperimentSet, FixedHorizon, Trigger
 from sparkds.experiments.measures import MICROSECONDS_A_DAY, Measure
@@ -49,7 +51,7 @@ def measured_history(
     design : Design
         With a history.
     facts : mapping of str to DataFrame
-        Declared name to rows, at least of the names in `fact_names`.
+        Declared name to rows, at least of ``fact_names(design, design.measured_metrics)``.
     last : date
         Last day of the history, in ``design.time_zone``.
     intake : mapping of str to Observation, optional
@@ -65,8 +67,9 @@ def measured_history(
         A column is missing, or a predicate cannot be read; before anything is scanned.
     """
     assert design.history is not None
-    metrics = _measurable(design)
-    frame = history_frame(design, facts, last=last, intake=intake)
+    metrics = design.measured_metrics
+    frame = history_frame(design, facts, last=last, metrics=metrics, intake=intake)
+    metrics = _measurable(metrics)
     n_weeks = design.history.days // 7
     wanted: list[Column] = [F.count(F.lit(1)).alias("n_units")]
     wanted += [F.count_if(F.col("week") < F.lit(week)).alias(f"week_{week}") for week in range(1, n_weeks + 1)]
@@ -85,22 +88,70 @@ def measured_history(
     )
 
 
-def history_frame(
-    design: Design, facts: Mapping[str, DataFrame], *, last: date, intake: Mapping[str, Observation] | None = None
-) -> DataFrame:
-    """One row per eligible unit of the history, with the values of the metrics that are measured.
+def history_balance(design: Design, facts: Mapping[str, DataFrame], *, last: date) -> DataFrame:
+    """A/A test of the planned arms on the history: the arms that units would have had, compared before there is a treatment.
+
+    Parameters
+    ----------
+    design : Design
+        With a history that has a ``balance_alpha``.
+    facts : mapping of str to DataFrame
+        Declared name to rows, at least of ``fact_names(design, design.planned)``.
+    last : date
 
     Returns
     -------
     DataFrame
-        ``unit`` (string), ``week`` (int, from 0, of its first eligible row), and ``m<i>_<j>`` (double), term j of the i-th measured
+        As `sparkds.experiments.balance.balance_frame` gives it, one row per metric (or covariate of it) and treatment arm; ``covariate`` is
+        the metric's name, followed by the term where that is not its value. Takes one pass of its own.
+
+    Raises
+    ------
+    ColumnError, ConfigError, DataError
+    """
+    assert design.history is not None
+    assert design.history.balance_alpha is not None
+    terms = {
+        f"m{i}_{j}": metric.name if term == "value" else f"{metric.name} {term}"
+        for i, metric in enumerate(_measurable(design.planned))
+        for j, term in enumerate(metric.terms)
+    }
+    frame = history_frame(design, facts, last=last, metrics=design.planned)
+    units = assigned_frame(design.assignment, frame, unit="unit").select("arm", *(F.col(at).alias(name) for at, name in terms.items()))
+    return balance_frame(units, arm="arm", control=design.control, covariates=list(terms.values()), alpha=design.history.balance_alpha)
+
+
+def history_frame(
+    design: Design,
+    facts: Mapping[str, DataFrame],
+    *,
+    last: date,
+    metrics: tuple[Metric, ...],
+    intake: Mapping[str, Observation] | None = None,
+) -> DataFrame:
+    """One row per eligible unit of the history, with the values of some metrics.
+
+    Parameters
+    ----------
+    design : Design
+        With a history.
+    facts : mapping of str to DataFrame
+    last : date
+    metrics : tuple of Metric
+        Of the design; covariates that are columns of the exposures are left out, as there are none yet.
+    intake : mapping of str to Observation, optional
+
+    Returns
+    -------
+    DataFrame
+        ``unit`` (string), ``week`` (int, from 0, of its first eligible row), and ``m<i>_<j>`` (double), term j of the i-th
         metric; null for a unit that would take no part in it.
     """
     assert design.history is not None
     intake = intake or {}
     zone = ZoneInfo(design.time_zone)
     start = start_of_day(last - timedelta(days=design.history.days - 1), zone)
-    metrics = _measurable(design)
+    metrics = _measurable(metrics)
     declared = _as_experiment(design, metrics, start)
     kernel = unit_kernel(declared, facts, as_of=last)
     for source in declared.facts:
@@ -121,10 +172,10 @@ def history_frame(
     return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=measuring, schema=", ".join(columns))
 
 
-def fact_names(design: Design) -> tuple[str, ...]:
-    """Fact tables that the history reads."""
+def fact_names(design: Design, metrics: tuple[Metric, ...]) -> tuple[str, ...]:
+    """Fact tables that a history of these metrics reads."""
     assert design.history is not None
-    read = {value.fact for metric in design.measured_metrics for value in metric.values} | {design.history.eligible.fact}
+    read = {value.fact for metric in metrics for value in metric.values} | {design.history.eligible.fact}
     return tuple(fact.name for fact in design.facts if fact.name in read)
 
 
@@ -181,11 +232,10 @@ class HistoryKernel:
         yield pa.table(out)
 
 
-def _measurable(design: Design) -> tuple[Metric, ...]:
-    """Metrics that are measured, with the covariates that facts can tell."""
+def _measurable(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    """Metrics with the covariates that facts can tell."""
     return tuple(
-        metric.model_copy(update={"covariates": tuple(c for c in metric.covariates if isinstance(c, PrePeriod))})
-        for metric in design.measured_metrics
+        metric.model_copy(update={"covariates": tuple(c for c in metric.covariates if isinstance(c, PrePeriod))}) for metric in metrics
     )
 
 
@@ -193,7 +243,7 @@ def _as_experiment(design: Design, metrics: tuple[Metric, ...], start: Any) -> E
     """The history as an experiment that began with its first day."""
     assert design.history is not None
     eligible: Trigger = design.history.eligible
-    names = fact_names(design)
+    names = fact_names(design, metrics)
     began = Experiment(
         name=design.name,
         arms=design.arms,

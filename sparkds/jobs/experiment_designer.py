@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from sparkds import __version__
+from sparkds import __version__, collect
 from sparkds.config import as_yaml
 from sparkds.days import last_ended
 from sparkds.errors import ConfigError, DataError, WindowError
@@ -27,10 +28,11 @@ from sparkds.experiments.plan import Plan, plan_of
 from sparkds.experiments.plan_document import analysis_of, markdown
 from sparkds.jobs import plan_tables
 from sparkds.jobs.status import JobResult, TableResult
+from sparkds.sql import quoted
 from sparkds.tables import Tables
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 JOB = "experiment_designer"
 HELP = "Sample size, duration, looks and plan of an experiment, from typed or measured baselines."
@@ -121,12 +123,16 @@ class _Run:
     def result(self, as_of: date | None, *, allow_incomplete: bool, rebuild: bool) -> JobResult:
         """Do everything and tell."""
         folder = self._folder()
-        measured = self._measured(as_of, allow_incomplete=allow_incomplete)
+        last = self._last_day(as_of, allow_incomplete=allow_incomplete)
+        measured = self._measured(last)
         plan = plan_of(self.design, measured)
         if plan.reason:
             raise DataError(f"experiment '{self.design.name}' cannot be planned: {plan.reason}")
         self.warnings += plan.warnings
+        balance = self._balance(last)
         tables = self._tables(plan, rebuild=rebuild)
+        if balance is not None:
+            tables.append(self._table("balance", balance, rebuild=rebuild))
         written = self._documents(plan, folder)
         sections = {"plan": _summary(plan), "documents": written, "input": self.intake}
         return JobResult(sum(counts["n_facts"] for counts in self.intake.values()), tables, self.warnings, sections)
@@ -142,28 +148,38 @@ class _Run:
             )
         return Path(self.output.location.removeprefix("file:")) / "plans" / self.config.prefix
 
-    def _measured(self, as_of: date | None, *, allow_incomplete: bool) -> Measured | None:
+    def _last_day(self, as_of: date | None, *, allow_incomplete: bool) -> date:
+        """Last day of the history."""
+        history = self.design.history
+        if as_of is not None and not self.design.needs_history and (history is None or history.balance_alpha is None):
+            self.warnings.append("everything is typed and nothing measured; --as-of has no effect")
+            return as_of
+        ended = last_ended(self.now, ZoneInfo(self.design.time_zone))
+        if as_of is not None and as_of > ended and not allow_incomplete:
+            zone = self.design.time_zone
+            raise WindowError(f"{as_of} has not ended in {zone}; the latest possible day is {ended}, or give --allow-incomplete")
+        return as_of or ended
+
+    def _facts(self, names: Sequence[str]) -> dict[str, DataFrame]:
+        """Rows of some declared fact tables."""
+        facts = {}
+        for fact in self.design.facts:
+            if fact.name in names:
+                columns = None if fact.columns is None else ", ".join(f"{quoted(name)} {dtype}" for name, dtype in fact.columns.items())
+                facts[fact.name] = self.source.read(fact.table, schema=columns)
+        return facts
+
+    def _measured(self, last: date) -> Measured | None:
         """What the history says; None where everything is typed."""
         if not self.design.needs_history:
-            if as_of is not None:
-                self.warnings.append("everything is typed and nothing measured; --as-of has no effect")
             return None
         from pyspark.sql import Observation
 
         from sparkds.experiments.history import fact_names, measured_history
 
-        ended = last_ended(self.now, ZoneInfo(self.design.time_zone))
-        if as_of is not None and as_of > ended and not allow_incomplete:
-            raise WindowError(
-                f"{as_of} has not ended in {self.design.time_zone}; the latest possible day is {ended}, or give --allow-incomplete"
-            )
-        names = fact_names(self.design)
-        facts, intake = {}, {name: Observation(name) for name in names}
-        for fact in self.design.facts:
-            if fact.name in names:
-                columns = None if fact.columns is None else ", ".join(f"`{name}` {dtype}" for name, dtype in fact.columns.items())
-                facts[fact.name] = self.source.read(fact.table, schema=columns)
-        found = measured_history(self.design, facts, last=as_of or ended, intake=intake)
+        names = fact_names(self.design, self.design.measured_metrics)
+        facts, intake = self._facts(names), {name: Observation(name) for name in names}
+        found = measured_history(self.design, facts, last=last, intake=intake)
         if found.n_units == 0:
             assert self.design.history is not None
             eligible = self.design.history.eligible
@@ -179,25 +195,42 @@ class _Run:
                     self.warnings.append(f"{counts[what]} rows of '{name}' {told} were left out")
         return found
 
+    def _balance(self, last: date) -> list[tuple[Any, ...]] | None:
+        """A/A test of the planned arms on the history; None where it is not asked for."""
+        history = self.design.history
+        if history is None or history.balance_alpha is None:
+            return None
+        from sparkds.experiments.history import fact_names, history_balance
+
+        facts = self._facts(fact_names(self.design, self.design.planned))
+        rows = collect.small_rows(history_balance(self.design, facts, last=last))
+        for row in rows:
+            if row["status"] in ("warn", "fail"):
+                told = f"SMD {row['smd']:.3g}, p {row['pvalue']:.3g}"
+                self.warnings.append(
+                    f"arms '{row['arm']}' and '{self.design.control}' differ in '{row['covariate']}' before the start: {told}"
+                )
+        return [tuple(row) for row in rows]
+
     def _tables(self, plan: Plan, *, rebuild: bool) -> list[TableResult]:
-        """Write the tables whose rows have changed."""
-        told = []
-        for what, name in self.names.items():
-            rows = plan_tables.rows_of(what, plan)
-            digest = _digest(self.design.definition_hash, rows)
-            commit = self.output.last_commit(name)
-            if commit is not None and what == "plan" and commit.metadata.get("definition_hash") != self.design.definition_hash:
-                late = " though the experiment has begun: that is a deviation" if self.now >= self.design.start else ""
-                self.warnings.append(f"the plan takes the place of another one of the same name{late}")
-            if commit is not None and commit.metadata.get("rows_hash") == digest and not commit.changed_since and not rebuild:
-                told.append(TableResult(name, commit.version, 0))
-                continue
-            frame = self.output.spark.createDataFrame(rows, plan_tables.schema_of(what))
-            metadata = {"job": JOB, "definition_hash": self.design.definition_hash, "rows_hash": digest, "experiment": self.design.name}
-            spec = plan_tables.spec_of(what, self.design.name)
-            commit = self.output.replace(name, frame, rows=None, metadata=metadata, spec=spec)
-            told.append(TableResult(name, commit.version, len(rows)))
-        return told
+        """Write the tables of the plan whose rows have changed."""
+        commit = self.output.last_commit(self.names["plan"])
+        if commit is not None and commit.metadata.get("definition_hash") != self.design.definition_hash:
+            late = " though the experiment has begun: that is a deviation" if self.now >= self.design.start else ""
+            self.warnings.append(f"the plan takes the place of another one of the same name{late}")
+        return [self._table(what, plan_tables.rows_of(what, plan), rebuild=rebuild) for what in plan_tables.OF_PLAN]
+
+    def _table(self, what: str, rows: list[tuple[Any, ...]], *, rebuild: bool) -> TableResult:
+        """Write one table unless it has the same rows."""
+        name, definition_hash = self.names[what], self.design.definition_hash
+        digest = _digest(definition_hash, rows)
+        commit = self.output.last_commit(name)
+        if commit is not None and commit.metadata.get("rows_hash") == digest and not commit.changed_since and not rebuild:
+            return TableResult(name, commit.version, 0)
+        frame = self.output.spark.createDataFrame(rows, plan_tables.schema_of(what))
+        metadata = {"job": JOB, "definition_hash": definition_hash, "rows_hash": digest, "experiment": self.design.name}
+        commit = self.output.replace(name, frame, rows=None, metadata=metadata, spec=plan_tables.spec_of(what, self.design.name))
+        return TableResult(name, commit.version, len(rows))
 
     def _documents(self, plan: Plan, folder: Path) -> list[str]:
         """Write the documents, each in one step; give their paths."""

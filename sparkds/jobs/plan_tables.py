@@ -27,8 +27,17 @@ COLUMNS: Final = {
         **{"metric": "string", "claim": "string", "power": "double", "n_control": "bigint", "n_total": "bigint", "weeks": "int"},
         **{"mde": "double", "relative_mde": "double", "method": "string", "reason": "string"},
     },
+    "balance": {
+        **{"covariate": "string", "arm": "string"},
+        **dict.fromkeys(("n_control", "n_treatment", "n_null_control", "n_null_treatment"), "bigint"),
+        **dict.fromkeys(("mean_control", "mean_treatment", "smd", "variance_ratio", "statistic", "pvalue", "log10_pvalue"), "double"),
+        **dict.fromkeys(("method", "status", "reason"), "string"),
+    },
 }
 """What a table holds to its columns and their types."""
+
+OF_PLAN: Final = ("plan", "power_curve", "sensitivity")
+"""Tables that every plan has; the balance is there where it is asked for."""
 
 COMMENTS: Final = {
     "metric": "name of the metric",
@@ -56,14 +65,33 @@ COMMENTS: Final = {
     "mde": "smallest effect, or margin, shown with the wanted power, in the metric's units",
     "relative_mde": "mde over the baseline (share, not percent)",
     "exact_power": "power over all pairs of counts; null if not asked for",
-    "method": "formula, and what it takes into account",
+    "covariate": "metric, or metric and its covariate, in the history",
+    "arm": "arm that units would have had, against the control",
+    "n_treatment": "units in that arm",
+    "n_null_control": "units in the control arm that take no part in the metric",
+    "n_null_treatment": "units in that arm that take no part in the metric",
+    "mean_control": "mean over units, in the metric's units",
+    "mean_treatment": "mean over units, in the metric's units",
+    "smd": "difference of the means over the root mean square of the standard deviations",
+    "variance_ratio": "variance of the arm over that of the control",
+    "statistic": "Welch's t",
+    "pvalue": "two-sided",
+    "log10_pvalue": "its decimal logarithm, where the p-value underflows too",
+    "status": "ok; warn for a smd beyond 0.1; fail for a p-value below balance_alpha over the number of tests; not_computable",
+    "method": "formula or test, and what it takes into account",
     "reason": "why there is no number; empty if there is",
 }
-KEYS: Final = {"plan": ("metric",), "power_curve": ("metric", "effect", "n_total"), "sensitivity": ("metric", "n_total", "power")}
+KEYS: Final = {
+    "plan": ("metric",),
+    "power_curve": ("metric", "effect", "n_total"),
+    "sensitivity": ("metric", "n_total", "power"),
+    "balance": ("covariate", "arm"),
+}
 TITLES: Final = {
     "plan": "What each metric of an experiment needs and gets",
     "power_curve": "Power of the primary metric by units and true effect",
     "sensitivity": "Smallest effect or margin of each metric by units and power",
+    "balance": "A/A test of the planned arms on the history",
 }
 
 

@@ -5,12 +5,13 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sparkds import collect
 from sparkds.days import known_at, start_of_day
 from sparkds.errors import ColumnError, ConfigError
 from sparkds.experiments.design import Design
-from sparkds.experiments.history import fact_names, history_frame, measured_history
+from sparkds.experiments.history import fact_names, history_balance, history_frame, measured_history
 from sparkds.experiments.metrics import PrePeriod
 from sparkds.experiments.plan import plan_of
 from tests.experiments.designs import design
@@ -25,8 +26,8 @@ NOT_HERE = ("top_capped", "median_revenue")
 def declared(**changes) -> Design:
     metrics = [{**m, "role": "guardrail", "margin": 0.1} for m in SPEC["metrics"] if m["name"] not in NOT_HERE]
     metrics[0] = {**metrics[0], "role": "primary", "margin": None}
-    history = {"days": DAYS, "eligible": ELIGIBLE}
-    return design(facts=SPEC["facts"], metrics=metrics, baselines={}, history=history, traffic_per_day=None, **changes)
+    told = {"facts": SPEC["facts"], "metrics": metrics, "baselines": {}, "history": {"days": DAYS, "eligible": ELIGIBLE}}
+    return design(**{**told, "traffic_per_day": None, **changes})
 
 
 def naive(given, planned: Design):
@@ -80,7 +81,7 @@ def test_what_is_measured_equals_the_naive_loops(spark, seed):
 
 def test_every_eligible_unit_has_one_row_with_its_name_and_week(spark):
     given, planned = world(1), declared()
-    rows = history_frame(planned, frames(spark, given)[1], last=LAST).select("unit", "week", "m0_0").collect()
+    rows = history_frame(planned, frames(spark, given)[1], last=LAST, metrics=planned.planned).select("unit", "week", "m0_0").collect()
     vectors, anchors = naive(given, planned)
     start = start_of_day(date(2026, 3, 2), ZONE)
     assert {row["unit"]: row["week"] for row in rows} == {unit: (at - start).days // 7 for unit, at in anchors.items()}
@@ -97,6 +98,25 @@ def test_a_plan_follows_from_what_was_measured(spark):
     assert plan.metrics[0].std == pytest.approx(rows.std(ddof=1))
     assert plan.metrics[0].source == f"measured, {len(rows)} units"
     assert plan.n_total > 0
+
+
+def test_the_planned_arms_are_compared_on_the_history(spark):
+    given = world(3, n_units=300)
+    planned = declared()
+    planned = declared(history={**planned.history.model_dump(), "balance_alpha": 0.001})
+    rows = {r["covariate"]: r for r in history_balance(planned, frames(spark, given)[1], last=LAST).collect()}
+    vectors, anchors = naive(given, planned)
+    assert {"n_orders", "revenue", "revenue pre_5d", "revenue pre_5d_absent", "per_view numerator", "per_view pre_4d_denominator"} <= set(
+        rows
+    )
+    arms = [planned.assignment.arm_of(unit) for unit in anchors]
+    for name, term, place in (("n_orders", "n_orders", 0), ("revenue", "revenue", 0), ("revenue", "revenue pre_5d", 1)):
+        x = np.array([v[place] for v in vectors[name]])
+        control, treatment = (x[[arm == wanted for arm in arms]] for wanted in ("control", "green"))
+        wanted = stats.ttest_ind(treatment, control, equal_var=False)
+        assert (rows[term]["n_control"], rows[term]["n_treatment"]) == (len(control), len(treatment))
+        assert rows[term]["pvalue"] == pytest.approx(wanted.pvalue, rel=1e-9)
+        assert rows[term]["status"] in ("ok", "warn")
 
 
 def test_a_large_offset_costs_no_digits(spark):
@@ -146,7 +166,7 @@ def test_each_table_is_scanned_once_moved_once_and_one_row_reaches_the_driver(sp
 def test_only_tables_that_are_needed_are_read(spark):
     history = {"days": DAYS, "eligible": ELIGIBLE}
     traffic = design(facts=SPEC["facts"], history=history, traffic_per_day=None)
-    assert fact_names(traffic) == ("views",)
+    assert fact_names(traffic, traffic.measured_metrics) == ("views",)
     given = world(6)
     found = measured_history(traffic, {"views": frames(spark, given)[1]["views"]}, last=LAST)
     assert found.moments == {}
@@ -168,11 +188,13 @@ def test_a_history_without_an_eligible_unit_measures_nothing(spark):
 def test_a_predicate_that_cannot_be_read_is_told(spark, where, message):
     planned = design(facts=SPEC["facts"], history={"days": 7, "eligible": {"fact": "views", "where": where}}, traffic_per_day=None)
     with pytest.raises(ConfigError, match=message):
-        history_frame(planned, frames(spark, world(8))[1], last=LAST)
+        history_frame(planned, frames(spark, world(8))[1], last=LAST, metrics=planned.planned)
 
 
 def test_a_missing_column_is_told(spark):
     planned = declared()
     _, facts = frames(spark, world(8))
     with pytest.raises(ColumnError, match="column 'amount' not found in fact table 'orders'; did you mean 'amont'"):
-        history_frame(planned, {**facts, "orders": facts["orders"].withColumnRenamed("amount", "amont")}, last=LAST)
+        history_frame(
+            planned, {**facts, "orders": facts["orders"].withColumnRenamed("amount", "amont")}, last=LAST, metrics=planned.planned
+        )

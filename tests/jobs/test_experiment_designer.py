@@ -155,6 +155,23 @@ def test_baselines_and_traffic_are_measured_from_history(spark, tmp_path, capfd)
     assert {t["rows"] for t in again["tables"]} == {0}
 
 
+def test_planned_arms_are_checked_on_the_history_where_it_is_asked_for(spark, tmp_path, capfd):
+    write_facts(tmp_path)
+    conf = {**MEASURED, "history": {**HISTORY, "balance_alpha": 0.5 - 1e-9}}
+    code, status, err = command(tmp_path, capfd, "--as-of", str(LAST), conf=conf)
+    assert code == 0, err
+    assert status["tables"][-1]["rows"] == 4
+    rows = {r["covariate"]: r for r in Tables(spark, str(tmp_path / "out")).read("button_balance").collect()}
+    assert set(rows) == {"bought", "revenue", "revenue pre_7d", "revenue pre_7d_absent"}
+    assert all(r["n_control"] + r["n_treatment"] == 300 for r in rows.values())
+    told = [w for w in status["warnings"] if "before the start" in w]
+    assert len(told) == sum(r["status"] != "ok" for r in rows.values())
+    typed = {"history": conf["history"], "facts": MEASURED["facts"], "tables": "typed"}
+    _, status, _ = command(tmp_path, capfd, "--as-of", str(LAST), conf=typed)
+    assert [(t["name"], t["rows"]) for t in status["tables"]][-1] == ("typed_balance", 1)
+    assert status["input"] == {}
+
+
 def test_a_history_without_eligible_units_and_one_that_has_not_ended_are_named(spark, tmp_path, capfd):
     write_facts(tmp_path, n_units=5)
     told = refused(tmp_path, capfd, "--as-of", "2020-01-31", conf=MEASURED)
@@ -250,7 +267,8 @@ def test_documents_go_where_they_are_wanted_and_a_missing_matplotlib_is_told(spa
 def test_tables_tell_what_they_are(spark, tmp_path, capfd):
     command(tmp_path, capfd)
     out = Tables(spark, str(tmp_path / "out"))
-    for what, name in plan_tables.table_names("button").items():
+    for what in plan_tables.OF_PLAN:
+        name = plan_tables.table_names("button")[what]
         described = {r["col_name"]: r["comment"] for r in spark.sql(f"describe table {out.identifier(name)}").collect()}
         for column in plan_tables.COLUMNS[what]:
             assert described[column] == plan_tables.COMMENTS.get(column)
