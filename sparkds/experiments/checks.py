@@ -216,7 +216,7 @@ def _enough(experiment: Experiment, metric: Metric, control: Statistic, treatmen
         test = two_proportions(control.n_not_observed, allowed[0], treatment.n_not_observed, allowed[1], alpha=CHECK_ALPHA, sides="two")
         share = (control.n_not_observed + treatment.n_not_observed) / sum(allowed)
         differs = not test.reason and test.pvalue < CHECK_ALPHA
-        action = "the arms differ in who is observed, so that the means compare different people; use null: zero" if differs else ""
+        action = "the arms differ in who is observed, so that the means compare different people; use absent: zero" if differs else ""
         status: Status = "fail" if differs else "ok"
         reason = f"{share:.1%} of the units have no observation"
         found.append(_check(experiment, "not_observed", status, value=share, pvalue=test.pvalue, action=action, reason=reason, **about))

@@ -85,7 +85,7 @@ class Metric(Declaration):
         Which facts count; all from the first exposure to the experiment's end if absent.
     complete_only : bool
         Only units whose whole window has passed. Needs ``window.days``.
-    null : {"zero", "not_observed"}
+    absent : {"zero", "not_observed"}
         What a unit without any row or value means: the value 0, or no observation, so that the unit takes no part.
         Leaving units out after the exposure can bias the comparison; the results say how many were left out.
     cap : AbsoluteCap or PercentileCap, optional
@@ -103,7 +103,7 @@ class Metric(Declaration):
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of the metric")
     window: Window = Field(default=Window(), description="which facts count")
     complete_only: bool = Field(default=False, description="only units whose whole window has passed")
-    null: Literal["zero", "not_observed"] = Field(default="zero", description="what a unit without a row means")
+    absent: Literal["zero", "not_observed"] = Field(default="zero", description="what a unit without a row means")
     cap: Cap | None = Field(default=None, description="largest value that counts")
     covariates: tuple[Covariate, ...] = Field(default=(), description="covariates for CUPED")
     direction: Literal["increase", "decrease"] = Field(default="increase", description="which way is better")
@@ -196,7 +196,7 @@ class Mean(_OfFact):
 
     kind: Literal["mean"] = "mean"
     column: str = Field(description="numeric column")
-    null: Literal["zero", "not_observed"] = Field(default="not_observed", description="what a unit without a row means")
+    absent: Literal["zero", "not_observed"] = Field(default="not_observed", description="what a unit without a row means")
 
     @property
     def values(self) -> tuple[Value, ...]:

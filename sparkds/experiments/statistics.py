@@ -94,7 +94,7 @@ def taking_part(metric: Metric, variant: Variant, units: Units, as_of: int) -> t
     if end is not None and (metric.complete_only or variant.name.startswith("day_")):
         allowed &= units.anchor + end <= as_of
     observed = allowed.copy()
-    if metric.null == "not_observed":
+    if metric.absent == "not_observed":
         for value in metric.values:
             observed &= value.observed(units.measures, variant.stretch)
     return allowed, observed

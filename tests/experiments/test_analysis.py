@@ -39,7 +39,7 @@ def naive_statistics(given, declared, as_of, caps):
                         if (metric.complete_only or variant.name.startswith("day_")) and high > end_of_day:
                             continue
                     values, observed = values_of(given, metric, unit, low, min(high, end_of_day))
-                    if metric.null == "not_observed" and not observed:
+                    if metric.absent == "not_observed" and not observed:
                         continue
                     cap = caps.get((experiment.name, metric.name)) if variant.capped else None
                     x = [min(v, cap) if cap is not None and i == 0 else v for i, v in enumerate(values)]

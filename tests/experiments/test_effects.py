@@ -325,3 +325,11 @@ def test_a_statistic_is_read_from_its_row():
     assert found.moments.m2.tolist() == [[1.0, 0.5], [0.5, 2.0]]
     assert (found.bins.tolist(), found.counts.tolist()) == ([1, 5], [1, 2])
     assert replace(found, arm="t").arm == "t"
+
+
+def test_what_a_unit_without_a_row_means_can_be_written_in_yaml():
+    import yaml
+
+    told = yaml.safe_load("{kind: sum, name: m, fact: f, column: x, absent: not_observed}")
+    assert Sum.model_validate(told).absent == "not_observed"
+    assert Mean(name="m", fact="f", column="x").absent == "not_observed"

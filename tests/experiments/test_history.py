@@ -45,7 +45,7 @@ def naive(given, planned: Design):
             if metric.complete_only and high > end:
                 continue
             values, observed = values_of(given, metric, unit, low, min(high, end))
-            if metric.null == "not_observed" and not observed:
+            if metric.absent == "not_observed" and not observed:
                 continue
             x = [min(v, metric.cap.upper) if metric.cap is not None else v for v in values]
             for covariate in metric.covariates:
