@@ -224,8 +224,11 @@ class _Run:
         spec = experiment_tables.unit_spec(self.spec)
         commit = self.output.replace(self.names["units"], frame, rows=None, metadata=told, spec=spec, evolve=True)
         self.written["units"] = self.written.get("units", 0) + (commit.rows or 0)
-        self.intake = {name: {key: int(n) for key, n in observation.get.items()} for name, observation in intake.items()}
-        self._tell_intake()
+        if commit.rows:  # Spark drops what it observed together with an exchange that turns out empty
+            self.intake = {name: {key: int(n) for key, n in observation.get.items()} for name, observation in intake.items()}
+            self._tell_intake()
+        else:
+            self.warnings.append(f"no unit was exposed up to {day}; look at the names, starts and ends of the experiments")
         return self.output.read(self.names["units"], version=commit.version)
 
     def _stored(self, day: date) -> StoredUnits | None:

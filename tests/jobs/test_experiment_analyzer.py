@@ -249,6 +249,19 @@ def test_one_bad_metric_never_loses_the_others(spark, tmp_path):
     assert reasons["revenue"] == reasons["bought"] == reasons["median"] == ""
 
 
+def test_an_experiment_that_has_not_begun_and_empty_tables_have_rows_that_say_so(spark, tmp_path):
+    exposures, orders = world(20, seed=8)
+    write(spark, tmp_path, exposures, orders)
+    told = go(spark, tmp_path, as_of=date(2026, 2, 1))
+    rows = rows_of(spark, tmp_path, "results")
+    assert [r["status"] for r in rows if r["name"] == "units"] == ["not_computable"]
+    assert told.sections["decisions"][0]["decision"] == "inconclusive"
+    write(spark, tmp_path / "empty", [], [])
+    go(spark, tmp_path / "empty", as_of=day(10))
+    rows = rows_of(spark, tmp_path / "empty", "results")
+    assert {r["status"] for r in rows if r["kind"] == "decision"} == {"inconclusive"}
+
+
 BAD = {
     "unknown arm": ({}, lambda e, o: e.append(("button", "x", "z", START, "DE")), {}, DataError, r"arm 'z' of experiment 'button'"),
     "missing column": (
