@@ -6,6 +6,7 @@ output is always Delta; nothing outside this module and `sessions` knows that wo
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -300,6 +301,11 @@ class Tables:
             A row lies outside the slice; nothing is written.
         TableError
             Another definition, another writer at the same time, or not a Delta table.
+
+        Returns
+        -------
+        Commit
+            The new one; when an empty frame meets an empty slice there is none, and it is the newest one with 0 rows.
         """
         from pyspark.sql import functions as F
 
@@ -314,9 +320,12 @@ class Tables:
         writer = frame.writeTo(self.identifier(name)).option("userMetadata", json.dumps(commit_metadata(metadata)))
         if evolve:
             writer = writer.option("mergeSchema", "true")
+        before = self.version(name)
         self._checked(lambda: writer.overwrite(condition), name)
         history = self._history(name, 1)
         assert history
+        if history[0].version == before:  # nothing in the place of nothing is no commit
+            return dataclasses.replace(history[0], rows=0)
         return history[0]
 
     def merge(self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec) -> Commit:

@@ -205,6 +205,12 @@ def test_an_error_that_the_rows_raise_is_named_and_nothing_is_written(spark, tab
     assert rows(tables.read("t")) == [(1, "a", 1)]
 
 
+def test_nothing_in_the_place_of_nothing_is_no_commit_and_says_0_rows(spark, tables):
+    first = wrote(tables, frame(spark, (1, "a", 1)), job="j")
+    found = wrote(tables, frame(spark).limit(0), days=[7], job="k")
+    assert (found.version, found.rows, found.metadata["job"]) == (first.version, 0, "j")
+
+
 def test_writing_twice_gives_the_same_rows(spark, tables):
     for _ in range(2):
         wrote(tables, frame(spark, (1, "a", 1), (2, "a", 2)), days=[1, 2])

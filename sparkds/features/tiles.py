@@ -63,11 +63,7 @@ def tiles_frame(
         A column is missing or of the wrong type.
     """
     types = dict(events.dtypes)
-    spec.check(types)
-    prepared = events
-    if first is not None:
-        prepared = prepared.where(not_before(spec, types[spec.event_time], first))
-    prepared = prepared.select(*prepared_columns(spec, types))
+    prepared = _prepared(spec, events, first)
     if intake is not None:
         prepared = prepared.observe(intake, *intake_counts(spec, last))
     wanted = F.col(DAY).isNotNull()
@@ -90,6 +86,19 @@ def tiles_frame(
         .agg(*state_columns(spec, types))
         .select(*(quoted(name) for name in (*spec.keys, "day", *(state.name for state in spec.states))))
     )
+
+
+def intake_frame(spec: FeatureSet, events: DataFrame, *, first: date | None = None, last: date | None = None) -> DataFrame:
+    """The counts of `intake_counts` as one row, for when no event is left to make a tile of and nothing is observed."""
+    return _prepared(spec, events, first).agg(*intake_counts(spec, last))
+
+
+def _prepared(spec: FeatureSet, events: DataFrame, first: date | None) -> DataFrame:
+    types = dict(events.dtypes)
+    spec.check(types)
+    if first is not None:
+        events = events.where(not_before(spec, types[spec.event_time], first))
+    return events.select(*prepared_columns(spec, types))
 
 
 def prepared_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:

@@ -237,7 +237,7 @@ class _Run:
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
-        from sparkds.features.tiles import tiles_frame
+        from sparkds.features.tiles import intake_frame, tiles_frame
 
         version = self.source.source_version(self.config.source)
         days = self._days_to_tile(events, stored, last, version)
@@ -264,7 +264,11 @@ class _Run:
             },
             spec=feature_tables.tile_spec(self.spec, self.config.source),
         )
-        self._tell_intake(intake.get, copies.get if self.spec.deduplicate else {})
+        if self.written["tiles"]:
+            self._tell_intake(intake.get, copies.get if self.spec.deduplicate else {})
+        else:  # Spark drops what it observed together with an exchange that turns out empty
+            counts = collect.one_row(intake_frame(self.spec, events, first=first, last=tile_last))
+            self._tell_intake(counts.asDict(), {"n_kept": counts["n_taken"]} if self.spec.deduplicate else {})
 
     def _days_to_tile(self, events: DataFrame, stored: Commit | None, last: date, version: str) -> list[date] | None:
         """Days whose tiles are to be written; None for all days up to `last`."""

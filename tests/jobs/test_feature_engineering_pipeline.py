@@ -216,6 +216,28 @@ def test_a_day_that_has_not_ended_in_the_zone_is_not_complete(spark, tmp_path):
     assert result.sections["input"]["n_future"] > 0
 
 
+@pytest.mark.parametrize("deduplicate", [None, {"event_id": "id", "order_by": "day", "keep": "last"}])
+def test_a_run_of_a_day_without_any_usable_event_completes_and_counts(spark, tmp_path, deduplicate):
+    conf = {"lateness_days": 0}
+    rows = [(c, d, a) for c, d, a in orders() if d not in (day(8), day(9))]
+    rows += [("", day(9), "1.00")]  # on day 9 only an event without a key, on day 8 none
+    if deduplicate:
+        conf |= {"deduplicate": deduplicate, "source_columns": {**CONF["source_columns"], "id": "string"}}
+        (tmp_path / "in").mkdir()
+        lines = ["customer,day,amount,id", *(f"{c},{d},{a},{i}" for i, (c, d, a) in enumerate(rows))]
+        (tmp_path / "in" / "orders.csv").write_text("\n".join(lines) + "\n")
+    else:
+        write_csv(tmp_path / "in", rows)
+    go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(7))
+    quiet = go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(8))
+    assert quiet.sections["input"]["n_taken"] == 0
+    keyless = go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(9))
+    assert keyless.sections["input"]["n_null_key"] == 1
+    assert "1 events with a null key were dropped" in keyless.warnings
+    found = {r["as_of"] for r in Tables(spark, str(tmp_path / "out")).read("features").select("as_of").distinct().collect()}
+    assert {day(7), day(8), day(9)} <= found
+
+
 def test_dropped_rows_are_counted_and_told(spark, tmp_path):
     rows = until(orders(), day(7))
     write_csv(tmp_path / "in", [*rows, ("", day(3), "1.00"), ("c1", "", "1.00"), ("c1", day(3), "")])
