@@ -63,7 +63,7 @@ wheel: $(READY) ## build dist/*.whl
 	$(PY) -m build --wheel --no-isolation
 
 lock: ## resolve requirements/lock.txt anew from setup.py and requirements/constraints.txt (needs uv)
-	uv pip compile -q setup.py --extra local --extra plots --extra dev --constraint requirements/constraints.txt \
+	uv pip compile -q setup.py --extra local --extra plots --extra tune --extra dev --constraint requirements/constraints.txt \
 	  --universal --python-version 3.11 --fork-strategy fewest --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --output-file requirements/lock.txt
 

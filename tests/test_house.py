@@ -145,6 +145,7 @@ ROOMS = {
     "sessions": ({"", "errors"}, {"pyspark"}),
     "commits": ({""}, set()),
     "locations": ({"errors", "sql"}, {"pyspark"}),
+    "tracking": ({"errors", "locations"}, {"mlflow"}),
     "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
