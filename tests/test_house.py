@@ -79,8 +79,14 @@ ROOMS = {
     "experiments.result_rows": ({"stats.estimate"}, set()),
     "experiments.unit_kernel": (NUMBERS | {"experiments.measures", "stats.log_histogram"}, {"numpy"}),
     "experiments.statistics": (
-        {"experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},
+        {"experiments.experiment", "experiments.measures", "experiments.metrics", "stats.group_moments", "stats.log_histogram"},
         {"numpy"},
+    ),
+    "experiments.arrow": (
+        NUMBERS
+        | {"experiments.experiment", "experiments.measures", "experiments.metrics", "experiments.statistics"}
+        | {"stats.group_moments", "stats.log_histogram"},
+        {"numpy", "pyarrow"},
     ),
     "experiments.peeking": (
         {"experiments.experiment", "stats.always_valid", "stats.estimate", "stats.sequential"},
@@ -103,14 +109,18 @@ ROOMS = {
         set(),
     ),
     "experiments.units": (
-        NUMBERS | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_kernel"},
-        {"numpy", "pyarrow", "pyspark"},
+        NUMBERS | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_rows"},
+        {"pyspark"},
+    ),
+    "experiments.unit_rows": (
+        {"experiments.measures", "experiments.unit_kernel"},
+        {"numpy", "pyarrow"},
     ),
     "experiments.analysis": (
         NUMBERS
-        | {"blocks", "collect", "instants", "experiments.experiment", "experiments.measures", "experiments.metrics"}
+        | {"blocks", "collect", "instants", "experiments.arrow", "experiments.experiment", "experiments.metrics"}
         | {"experiments.statistics", "stats.log_histogram"},
-        {"numpy", "pyarrow", "pyspark"},
+        {"numpy", "pyspark"},
     ),
     "experiments.design": (
         NUMBERS | {"experiments.assignment", "experiments.experiment", "experiments.metrics", "stats.designs"},
@@ -136,7 +146,8 @@ ROOMS = {
     "experiments.history": (
         NUMBERS
         | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
-        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.units", "stats.group_moments"}
+        | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.unit_rows", "stats.group_moments"}
+        | {"experiments.units"}
         | {"experiments.assignment_columns", "experiments.balance"},
         {"numpy", "pyarrow", "pyspark"},
     ),
@@ -265,8 +276,8 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
                 "features.snapshots",
-                "experiments.units",
-                "experiments.analysis",
+                "experiments.arrow",
+                "experiments.unit_rows",
             )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"
 

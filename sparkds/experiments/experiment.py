@@ -246,7 +246,7 @@ class ExperimentSet(Declaration):
     ...     }
     ... )
     >>> [m.column for m in spec.measures]
-    ['amount', 'amount']
+    ['amount']
     """
 
     time_zone: str = Field(description="IANA time zone of the days")
@@ -299,7 +299,7 @@ class ExperimentSet(Declaration):
         for experiment in self.experiments:
             for metric in self.metrics_of(experiment):
                 for variant in variants(metric, experiment.novelty_days):
-                    found += [m for value in metric.values for m in value.measures(variant.stretch)]
+                    found += metric.measures_in(variant.stretch)
         return tuple(dict.fromkeys(found))
 
     def measures_of(self, fact: str) -> tuple[Measure, ...]:

@@ -32,7 +32,8 @@ from sparkds.experiments.metric_plan import Measured
 from sparkds.experiments.metrics import AbsoluteCap, Count, Metric, PrePeriod, Variant
 from sparkds.experiments.statistics import Units, taking_part, vector
 from sparkds.experiments.unit_kernel import Ranges, measured
-from sparkds.experiments.units import UnitKernel, fact_rows, facts_of, unit_kernel
+from sparkds.experiments.unit_rows import UnitKernel, facts_of
+from sparkds.experiments.units import fact_rows, unit_kernel
 from sparkds.stats.group_moments import GroupMoments
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class HistoryKernel:
             columns = self.units.facts[name]
             found = measured(rows, Ranges(rows, exposed, anchor, until), columns.measures)
             values |= {m: v / columns.scale.get(m.column, 1.0) if m.aggregate == "sum" else v for m, v in found.items()}
-        units = Units(np.zeros(len(at), dtype=np.int64), anchor, values, {}, {})
+        units = Units(np.zeros(len(at), dtype=np.int64), np.zeros(len(at), dtype=np.int64), anchor, values)
         out: dict[str, Any] = {
             "unit": table.column("unit").filter(pa.array(first_row)),
             "week": pa.array(((anchor - self.start) // WEEK).astype(np.int32)),

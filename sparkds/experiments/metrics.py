@@ -143,8 +143,16 @@ class Metric(Declaration):
     @property
     def measures(self) -> tuple[Measure, ...]:
         """All measures that the metric needs, without repetition."""
-        stretches = (self.stretch, *self.pre_periods)
-        return tuple(dict.fromkeys(m for value in self.values for stretch in stretches for m in value.measures(stretch)))
+        found = list(self.measures_in(self.stretch))
+        for value in self.values:
+            for before in self.pre_periods:  # an indicator says who was there
+                found += value.measures(before)
+        return tuple(dict.fromkeys(found))
+
+    def measures_in(self, stretch: Stretch) -> tuple[Measure, ...]:
+        """Measures of the values inside a stretch after the exposure; rows are counted only where their absence means something."""
+        wanted = [value.measures(stretch) if self.absent == "not_observed" else value.value_measures(stretch) for value in self.values]
+        return tuple(dict.fromkeys(m for measures in wanted for m in measures))
 
     @property
     def terms(self) -> tuple[str, ...]:

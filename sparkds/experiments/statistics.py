@@ -1,17 +1,18 @@
-"""Statistics of metrics, on arrays: from the measures of a batch of units to moments by arm and segment.
+"""Statistics of metrics, on arrays: from the measures of units to moments by experiment, arm and segment.
 
-Takes columns of unit rows and gives partial statistics that merge by addition of disjoint units; Spark only carries them.
+Takes columns of unit rows and gives statistics that merge by addition of disjoint units; Spark only carries them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sparkds.experiments.experiment import ExperimentSet
 from sparkds.experiments.measures import Measure, Stretch
 from sparkds.experiments.metrics import Attribute, EventQuantile, Metric, PrePeriod, Quantile, Variant, variants
 from sparkds.stats.group_moments import GroupMoments, grouped, merged
@@ -21,54 +22,69 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-ALL = ""
+ALL: Final = ""
 """Segment name and value of all units together."""
-
-
-class Cell(NamedTuple):
-    """What a row of statistics is about."""
-
-    experiment: str
-    metric: str
-    variant: str
-    segment: str
-    segment_value: str
-    arm: str
+PARTS_HELD: Final = 16
+"""Partial moments of a metric that are kept apart before they are merged."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """Batch of units of one experiment.
+    """Some units, each in one experiment.
 
     Attributes
     ----------
+    experiment : (n,) int64
+        Number of the experiment in its set, ascending.
     arm : (n,) int64
+        Number of the arm in its experiment.
     anchor : (n,) int64
         Microseconds.
     measures : mapping of Measure to (n,) float64
     attributes : mapping of str to (n,) float64
         NaN where null.
     segments : mapping of str to ((n,) int64, tuple of str)
-        Segment to codes and the values that they stand for.
+        Segment to codes and the values that they stand for; -1 in an experiment without that segment.
     histograms : mapping of Measure to (unit, bin, count) arrays
-        Of all units together, `unit` its number in the batch.
+        Of all units together, `unit` its number, ascending.
     cluster : (n,) int64, optional
         One of `CLUSTERS` random groups of each unit.
     """
 
+    experiment: Ints
     arm: Ints
     anchor: Ints
     measures: Mapping[Measure, Array]
-    attributes: Mapping[str, Array]
-    segments: Mapping[str, tuple[Ints, tuple[str, ...]]]
+    attributes: Mapping[str, Array] = field(default_factory=dict)
+    segments: Mapping[str, tuple[Ints, tuple[str, ...]]] = field(default_factory=dict)
     histograms: Mapping[Measure, tuple[Ints, Ints, Ints]] = field(default_factory=dict)
     cluster: Ints | None = None
 
+    def part(self, low: int, high: int, metric: Metric) -> Units:
+        """Units ``low:high`` with what one metric may need; no copies."""
+        if (low, high) == (0, len(self.arm)):
+            return self
+        here = slice(low, high)
+        histograms = {}
+        for measure, (unit, number, n) in self.histograms.items():
+            mine = slice(*np.searchsorted(unit, (low, high)).tolist())
+            histograms[measure] = unit[mine] - low, number[mine], n[mine]
+        return Units(
+            self.experiment[here],
+            self.arm[here],
+            self.anchor[here],
+            {m: x[here] for m, x in self.measures.items()},
+            {c: self.attributes[c][here] for c in self.attributes},
+            {},
+            histograms if isinstance(metric, EventQuantile) else {},
+            None if self.cluster is None else self.cluster[here],
+        )
 
-def vector(metric: Metric, variant: Variant, units: Units, cap: float | None) -> Array:
+
+def vector(metric: Metric, variant: Variant, units: Units, cap: float | Array | None) -> Array:
     """Values and covariates of every unit, in the order of ``metric.terms``: (n, k).
 
-    A cap lowers the value and its pre-period alike; of a ratio, the numerator.
+    A cap, one or one a unit, lowers the value and its pre-period alike; of a ratio, the numerator.
     """
 
     def capped(x: Array, position: int) -> Array:
@@ -100,138 +116,198 @@ def taking_part(metric: Metric, variant: Variant, units: Units, as_of: int) -> t
     return allowed, observed
 
 
-@dataclass
-class Partial:
-    """Statistics of some units in one cell.
+class Counts(NamedTuple):
+    """Units of every cell that have no observation, an incomplete window, or a value at or above the cap: (n_cells,) each."""
+
+    n_not_observed: Ints
+    n_incomplete: Ints
+    n_capped: Ints
+
+
+class Sketch(NamedTuple):
+    """Counts of bins by cell, without repetition, ascending by cell and bin: (n,) each."""
+
+    cell: Ints
+    bin: Ints
+    n: Ints
+
+
+class Cell(NamedTuple):
+    """Units that are summarised together."""
+
+    experiment: str
+    segment: str
+    segment_value: str
+    arm: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of one metric and variant in all cells.
 
     Attributes
     ----------
-    n, n_not_observed, n_incomplete, n_capped : int
-        Units with an observation; without; whose window is not complete; above the cap.
-    mean : (k,), m2 : (k, k)
-    bins : dict of int to int
-        Sketch of the first term, for quantiles.
+    metric, variant : str
+    cells : tuple of Cell
+    moments : GroupMoments of n_cells groups
+    counts : Counts
+    sketch : Sketch, optional
+        For quantiles.
     """
 
-    n: int
-    n_not_observed: int
-    n_incomplete: int
-    n_capped: int
-    mean: Array
-    m2: Array
-    bins: dict[int, int]
+    metric: str
+    variant: str
+    cells: tuple[Cell, ...]
+    moments: GroupMoments
+    counts: Counts
+    sketch: Sketch | None
 
 
-def batch_statistics(
-    experiment: str,
-    arms: Sequence[str],
-    metrics: Iterable[Metric],
-    units: Units,
-    *,
-    as_of: int,
-    caps: Mapping[str, float],
-    novelty_days: int,
-) -> Iterator[tuple[Cell, Partial]]:
-    """Partial statistics of a batch of units, for all units and for every segment."""
-    if len(units.arm) == 0:
-        return
-    groups = _Groups(units, len(arms))
-    for metric in metrics:
-        cap = caps.get(metric.name)
-        for variant in variants(metric, novelty_days):
-            allowed, observed = taking_part(metric, variant, units, as_of)
-            x = vector(metric, variant, units, cap)
-            over = observed & (x[:, 0] >= cap) if variant.capped and cap is not None else np.zeros(len(observed), dtype=bool)
-            told = groups.counts(~allowed, allowed & ~observed, over)
-            moments = groups.moments(x, observed)
-            plain = variant.name == "declared"
-            for slot, (segment, value, arm) in enumerate(groups.slots):
-                if not plain and segment != ALL:
-                    continue
-                n = int(moments.n[slot])
-                if n == 0 and not told[:, slot].any():
-                    continue
-                sketch = groups.sketch(x[:, 0], observed, slot) if isinstance(metric, Quantile) else {}
-                if isinstance(metric, EventQuantile):
-                    sketch = groups.events(units, metric.values[0].measures(variant.stretch)[-1], observed, slot)
-                incomplete, absent, capped = (int(count) for count in told[:, slot])
-                cell = Cell(experiment, metric.name, variant.name, segment, value, arms[arm])
-                yield cell, Partial(n, absent, incomplete, capped, moments.mean[slot], moments.m2[slot], sketch)
+class _Column:
+    """One metric and variant, and what has been seen of it."""
+
+    def __init__(self, spec: ExperimentSet, metric: Metric, variant: Variant, caps: Mapping[tuple[str, str], float]) -> None:
+        self.metric, self.variant = metric, variant
+        self.cap = np.array([caps.get((e.name, metric.name), np.inf) for e in spec.experiments]) if variant.capped else None
+        taken = [metric in spec.metrics_of(e) and variant in variants(metric, e.novelty_days) for e in spec.experiments]
+        edges = np.flatnonzero(np.diff([False, *taken, False]))
+        self.runs = [(int(low), int(high)) for low, high in edges.reshape(-1, 2)]
+        """Neighbouring experiments that have the metric, as ranges of their numbers."""
+        self.by_segment = variant.name == "declared"
+        self.moments: list[tuple[Ints, GroupMoments]] = []
+        self.counts: list[tuple[Ints, Ints]] = []
+        self.sketches: list[Sketch] = []
+
+
+class Summaries:
+    """Statistics of units that come piece by piece.
+
+    Parameters
+    ----------
+    spec : ExperimentSet
+    as_of : int
+        Microseconds; windows that end later are incomplete.
+    caps : mapping of (experiment, metric) to float
+    """
+
+    def __init__(self, spec: ExperimentSet, *, as_of: int, caps: Mapping[tuple[str, str], float]) -> None:
+        self.as_of = as_of
+        self.experiments = [(e.name, tuple(e.arms)) for e in spec.experiments]
+        longest = max(e.novelty_days for e in spec.experiments)
+        self.columns = [_Column(spec, metric, variant, caps) for metric in spec.metrics for variant in variants(metric, longest)]
+        self.cells: dict[Cell, int] = {}
+
+    def add(self, units: Units) -> None:
+        """Summarise more units."""
+        if len(units.arm) == 0:
+            return
+        groups = _Groups(units, self.experiments, self.cells)
+        edges = np.searchsorted(units.experiment, np.arange(len(self.experiments) + 1))
+        for column in self.columns:
+            for first, last in column.runs:
+                low, high = int(edges[first]), int(edges[last])
+                if low < high:
+                    self._add(column, units.part(low, high, column.metric), groups, low, high)
+
+    def _add(self, column: _Column, units: Units, groups: _Groups, low: int, high: int) -> None:
+        metric, variant = column.metric, column.variant
+        cap = None if column.cap is None else column.cap[units.experiment]
+        allowed, observed = taking_part(metric, variant, units, self.as_of)
+        x = vector(metric, variant, units, cap)
+        cell, all_there = groups.cell[low:high], bool(observed.all())
+        finest = grouped(x, cell, groups.n) if all_there else grouped(x[observed], cell[observed], groups.n)
+        told = [allowed & ~observed, ~allowed, observed & (x[:, 0] >= cap) if cap is not None else np.zeros(0, dtype=bool)]
+        counts = np.stack([np.bincount(cell[rows], minlength=groups.n) if rows.any() else np.zeros(groups.n, np.int64) for rows in told])
+        seen = (finest.n > 0) | counts.any(axis=0)
+        sketch = _sketch(metric, variant, units, x, observed, cell)
+        for into in groups.into if column.by_segment else groups.into[:1]:
+            kept = np.flatnonzero(seen & (into >= 0))
+            column.moments.append((into[kept], GroupMoments(finest.n[kept], finest.mean[kept], finest.m2[kept])))
+            column.counts.append((into[kept], counts[:, kept]))
+            if sketch is not None:
+                inside = into[sketch.cell] >= 0
+                column.sketches.append(Sketch(into[sketch.cell][inside], sketch.bin[inside], sketch.n[inside]))
+        if len(column.moments) > PARTS_HELD:
+            self._merge(column)
+
+    def _merge(self, column: _Column) -> None:
+        n = len(self.cells)
+        cell = np.concatenate([into for into, _ in column.moments])
+        told = [part for _, part in column.moments]
+        parts = GroupMoments(*(np.concatenate([part[i] for part in told]) for i in range(len(GroupMoments._fields))))
+        column.moments = [(np.arange(n), merged(parts, cell, n))]
+        counts = np.zeros((3, n), dtype=np.int64)
+        for into, rows in column.counts:
+            counts += np.stack([np.bincount(into, weights=row, minlength=n).astype(np.int64) for row in rows])
+        column.counts = [(np.arange(n), counts)]
+        if column.sketches:
+            column.sketches = [added(column.sketches)]
+
+    def summaries(self) -> Iterator[Summary]:
+        """Statistics of all units so far, metric by metric."""
+        cells = tuple(self.cells)
+        for column in self.columns:
+            if column.moments:
+                self._merge(column)
+                sketch = column.sketches[0] if column.sketches else None
+                moments, counts = column.moments[0][1], Counts(*column.counts[0][1])
+                yield Summary(column.metric.name, column.variant.name, cells, moments, counts, sketch)
+
+
+def _sketch(metric: Metric, variant: Variant, units: Units, x: Array, observed: Bools, cell: Ints) -> Sketch | None:
+    """Log histogram of the values of each cell, or of the events of each cluster of its units."""
+    if isinstance(metric, Quantile):
+        return added([Sketch(cell[observed], bins(x[observed, 0]), np.ones(int(observed.sum()), dtype=np.int64))])
+    if isinstance(metric, EventQuantile):
+        assert units.cluster is not None
+        unit, number, n = units.histograms[metric.values[0].measures(variant.stretch)[-1]]
+        kept = observed[unit]
+        unit = unit[kept]
+        return added([Sketch(cell[unit], clustered_bins(units.cluster[unit], number[kept]), n[kept])])
+    return None
+
+
+def added(sketches: Sequence[Sketch]) -> Sketch:
+    """Sum of sketches of different rows."""
+    cell, number, n = (np.concatenate([getattr(s, name) for s in sketches]).astype(np.int64) for name in Sketch._fields)
+    order = np.lexsort((number, cell))
+    cell, number, n = cell[order], number[order], n[order]
+    new = np.ones(len(cell), dtype=bool)
+    new[1:] = (cell[1:] != cell[:-1]) | (number[1:] != number[:-1])
+    start = np.flatnonzero(new)
+    return Sketch(cell[start], number[start], np.add.reduceat(n, start) if len(start) else n)
 
 
 class _Groups:
-    """Arms crossed with each segment's values, all of them made from the finest cells once."""
+    """The finest groups of some units, experiment by arm by all segments, and the cells that each belongs to.
 
-    def __init__(self, units: Units, n_arms: int) -> None:
-        code, size = units.arm.copy(), n_arms
-        for codes, values in units.segments.values():
-            code = code * len(values) + codes
-            size *= len(values)
-        self.finest, self.cell = np.unique(code, return_inverse=True)
-        rest, parts = self.finest.copy(), {}
-        for name, (_, values) in reversed(list(units.segments.items())):
-            rest, parts[name] = np.divmod(rest, len(values))
-        arm = rest
-        self.slots: list[tuple[str, str, int]] = [(ALL, ALL, a) for a in range(n_arms)]
-        self.into: list[Ints] = [arm]
-        for name, (_, values) in units.segments.items():
-            self.into.append(len(self.slots) + arm * len(values) + parts[name])
-            self.slots += [(name, value, a) for a in range(n_arms) for value in values]
+    Attributes
+    ----------
+    cell : (n_units,) int64
+        Finest group of each unit.
+    n : int
+        Number of finest groups.
+    into : list of (n,) int64
+        For all units and for each segment, the number of the cell of each finest group, -1 for none.
+    """
 
-    def _spread(self, of_finest: Ints) -> Ints:
-        found = np.zeros(len(self.slots), dtype=np.int64)
-        for into in self.into:
-            np.add.at(found, into, of_finest)
-        return found
-
-    def counts(self, *wanted: Bools) -> Ints:
-        n = len(self.finest)
-        return np.stack([self._spread(np.bincount(self.cell[rows], minlength=n)) for rows in wanted])
-
-    def moments(self, x: Array, observed: Bools) -> GroupMoments:
-        finest = grouped(x[observed], self.cell[observed], len(self.finest))
-        times = len(self.into)
-        repeated = GroupMoments(np.tile(finest.n, times), np.tile(finest.mean, (times, 1)), np.tile(finest.m2, (times, 1, 1)))
-        return merged(repeated, np.concatenate(self.into), len(self.slots))
-
-    def _units_of(self, slot: int) -> Bools:
-        mine = np.zeros(len(self.finest), dtype=bool)
-        for into in self.into:
-            mine |= into == slot
-        found: Bools = mine[self.cell]
-        return found
-
-    def events(self, units: Units, measure: Measure, observed: Bools, slot: int) -> dict[int, int]:
-        """Histogram of the events of each cluster of units."""
-        assert units.cluster is not None
-        unit, number, n = units.histograms[measure]
-        kept = (observed & self._units_of(slot))[unit]
-        keys, place = np.unique(clustered_bins(units.cluster[unit[kept]], number[kept]), return_inverse=True)
-        counts = np.bincount(place, weights=n[kept], minlength=len(keys)).astype(np.int64)
-        return dict(zip(keys.tolist(), counts.tolist(), strict=True))
-
-    def sketch(self, x: Array, observed: Bools, slot: int) -> dict[int, int]:
-        number, n = np.unique(bins(x[observed & self._units_of(slot)]), return_counts=True)
-        return dict(zip(number.tolist(), n.tolist(), strict=True))
+    def __init__(self, units: Units, experiments: Sequence[tuple[str, tuple[str, ...]]], cells: dict[Cell, int]) -> None:
+        most = max(len(arms) for _, arms in experiments)
+        code = units.experiment * most + units.arm
+        _, first, self.cell = np.unique(code, return_index=True, return_inverse=True)
+        for codes, values in units.segments.values():  # renumbered at each step, so that numbers stay small
+            _, first, self.cell = np.unique(self.cell * (len(values) + 1) + codes + 1, return_index=True, return_inverse=True)
+        self.n = len(first)
+        experiment, arm = units.experiment[first].tolist(), units.arm[first].tolist()
+        self.into: list[Ints] = []
+        all_units: Any = (np.zeros(len(units.arm), dtype=np.int64), (ALL,))
+        for segment, (codes, values) in {ALL: all_units, **units.segments}.items():
+            numbers = []
+            for e, a, value in zip(experiment, arm, codes[first].tolist(), strict=True):
+                name, arms = experiments[e]
+                cell = Cell(name, segment, values[value], arms[a]) if value >= 0 else None
+                numbers.append(-1 if cell is None else cells.setdefault(cell, len(cells)))
+            self.into.append(np.array(numbers, dtype=np.int64))
 
 
-def merged_partials(parts: Sequence[Partial]) -> Partial:
-    """Statistics of the union of disjoint units."""
-    moments = merged(
-        GroupMoments(np.array([p.n for p in parts], dtype=np.int64), np.stack([p.mean for p in parts]), np.stack([p.m2 for p in parts])),
-        np.zeros(len(parts), dtype=np.int64),
-        1,
-    )
-    sketch: dict[int, int] = {}
-    for part in parts:
-        for number, n in part.bins.items():
-            sketch[number] = sketch.get(number, 0) + n
-    return Partial(
-        int(moments.n[0]),
-        sum(p.n_not_observed for p in parts),
-        sum(p.n_incomplete for p in parts),
-        sum(p.n_capped for p in parts),
-        moments.mean[0],
-        moments.m2[0],
-        dict(sorted(sketch.items())),
-    )
+__all__ = ["ALL", "Cell", "Counts", "Sketch", "Summaries", "Summary", "Units", "added", "taking_part", "vector"]

@@ -42,6 +42,10 @@ class Value(Declaration):
         """Measures that the value is made of, the one that counts its rows or values first."""
         raise TypeError(f"{type(self).__name__} has no measures")
 
+    def value_measures(self, stretch: Stretch) -> tuple[Measure, ...]:
+        """Measures that `value` reads; without the one that tells a unit without rows from one whose value is 0, if it can."""
+        return self.measures(stretch)
+
     def value(self, of: Measured, stretch: Stretch) -> Array:
         """Value of every unit: (n_units,)."""
         return of[self.measures(stretch)[-1]]
@@ -74,6 +78,10 @@ class OfSum(Value):
     def measures(self, stretch: Stretch) -> tuple[Measure, ...]:
         """Number of values, and their sum."""
         return self._measure("values", stretch, self.column), self._measure("sum", stretch, self.column)
+
+    def value_measures(self, stretch: Stretch) -> tuple[Measure, ...]:
+        """The sum."""
+        return self.measures(stretch)[1:]
 
 
 class OfMean(Value):

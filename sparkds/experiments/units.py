@@ -6,15 +6,12 @@ together and the kernel answers all measures of all its exposures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -22,18 +19,18 @@ from sparkds.blocks import map_blocks
 from sparkds.days import instant_of, known_at, microseconds
 from sparkds.errors import ColumnError, ConfigError
 from sparkds.experiments.experiment import ExperimentSet, Facts
-from sparkds.experiments.measures import ADDITIVE, Measure
-from sparkds.experiments.unit_kernel import FactRows, FirstExposures, Ranges, first_exposures, histograms, measured, next_row, stored_rows
+from sparkds.experiments.measures import ADDITIVE
+from sparkds.experiments.unit_rows import FLAGGED, FOREVER, STORED, FactColumns, UnitKernel
 from sparkds.instants import MICROSECONDS_A_DAY, day_start_column
 from sparkds.sql import finite, is_float, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Observation
 
-FOREVER = 2**62
+NUMBER = "__experiment"
+BITS = 62
+"""Predicates that are told in one whole number."""
 HISTOGRAM = "array<struct<bin: bigint, n: bigint>>"
-STORED, FLAGGED = 126, 127
-"""Kinds of rows in the exchange beside 0, the exposures, and 1 …, the facts."""
 
 
 @dataclass(frozen=True)
@@ -152,154 +149,6 @@ def late_units_frame(spec: ExperimentSet, exposures: DataFrame, units: DataFrame
     return now.join(stored.select("experiment", "unit", "t"), ["experiment", "unit", "t"], "left_anti").select("unit").distinct()
 
 
-@dataclass(frozen=True)
-class FactColumns:
-    """Prepared columns of one fact table in the exchanged rows.
-
-    Attributes
-    ----------
-    kind : int
-        Value of ``kind`` of its rows.
-    where : dict of str to str
-        Predicate to prepared column.
-    values, codes : dict of str to str
-        Fact column to prepared column with its numbers, or with a 64-bit digest of its value.
-    scale : dict of str to float
-        Fact column to the number by which its whole numbers are divided (decimals).
-    measures : tuple of Measure
-    """
-
-    kind: int
-    where: dict[str, str]
-    values: dict[str, str]
-    codes: dict[str, str]
-    scale: dict[str, float]
-    measures: tuple[Measure, ...]
-
-
-@dataclass(frozen=True)
-class UnitKernel:
-    """Sorted rows of a block of units in, one row per unit and experiment out."""
-
-    experiments: tuple[str, ...]
-    arms: tuple[tuple[str, ...], ...]
-    ends: tuple[int, ...]
-    triggers: tuple[tuple[str, str] | None, ...]
-    segments: tuple[str, ...]
-    attributes: tuple[str, ...]
-    facts: dict[str, FactColumns]
-    as_of: int
-    measures: tuple[Measure, ...]
-    base: int | None = None
-    continued: frozenset[Measure] = frozenset()
-
-    def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
-        """One table; empty when no unit of the block was exposed."""
-        kind = table.column("kind").to_numpy()
-        unit = np.repeat(np.arange(len(starts) - 1, dtype=np.int64), np.diff(starts))
-        time = table.column("t").to_numpy()
-        exposed = np.flatnonzero(kind == 0)
-        if len(exposed) == 0:
-            return
-        exposures = table.take(pa.array(exposed))
-        first = first_exposures(unit[exposed], exposures.column("experiment").to_numpy(), exposures.column("arm").to_numpy(), time[exposed])
-        facts = {name: facts_of(table, kind, unit, time, columns) for name, columns in self.facts.items()}
-        until = np.minimum(np.asarray(self.ends, dtype=np.int64)[first.experiment], self.as_of)
-        anchor, anchored = self._anchors(first, facts, until)
-        values: dict[Measure, npt.NDArray[np.float64]] = {}
-        at, floor, before = self._stored(table, kind, unit, time, first)
-        lists: dict[Measure, pa.Array] = {}
-        for name, rows in facts.items():
-            columns = self.facts[name]
-            anew = Ranges(rows, first.unit, anchor, until)
-            for measure in (m for m in columns.measures if m.aggregate == "histogram"):
-                lists[measure] = _lists(histograms(rows, anew, measure, columns.scale.get(measure.column, 1.0)), len(first.unit))
-            going_on = [m for m in columns.measures if m in self.continued]
-            found = measured(rows, Ranges(rows, first.unit, anchor, until, floor), going_on) if going_on else {}
-            found |= measured(rows, anew, [m for m in columns.measures if m not in self.continued])
-            values |= {m: v / columns.scale.get(m.column, 1.0) if m.aggregate == "sum" else v for m, v in found.items()}
-        for measure in self.continued:
-            values[measure] = values[measure] + np.where(at >= 0, np.append(before[measure], 0.0)[at], 0.0)
-        yield self._table(table, exposures, starts, first, anchor, anchored, values, lists)
-
-    def _stored(
-        self, table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], first: FirstExposures
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None, dict[Measure, npt.NDArray[np.float64]]]:
-        """Stored row of every exposure (-1 for none), the instant from which its facts count, and the stored measures."""
-        if self.base is None:
-            return np.full(len(first.unit), -1, dtype=np.int64), None, {}
-        rows = np.flatnonzero(kind == STORED)
-        taken = pa.array(rows)
-        experiment = table.column("experiment").take(taken).to_numpy()
-        at = stored_rows(unit[rows], experiment, time[rows], first)
-        flagged = np.zeros(int(unit.max()) + 1, dtype=bool)
-        flagged[unit[kind == FLAGGED]] = True
-        lost = (at < 0) & (first.time < self.base) & ~flagged[first.unit]
-        if lost.any():
-            raise RuntimeError("an exposure before the stored day has no stored row and its unit is not flagged")
-        floor = np.where(at >= 0, self.base, -FOREVER)
-        return at, floor, {m: table.column(f"x{i}").take(taken).to_numpy() for i, m in enumerate(self._in_order())}
-
-    def _in_order(self) -> tuple[Measure, ...]:
-        return tuple(m for m in self.measures if m in self.continued)
-
-    def _anchors(
-        self, first: FirstExposures, facts: dict[str, FactRows], until: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Instant from which each unit's facts count, and whether there is one."""
-        anchor, anchored = first.time.copy(), np.ones(len(first.time), dtype=bool)
-        for number, trigger in enumerate(self.triggers):
-            if trigger is None:
-                continue
-            name, where = trigger
-            rows = facts[name]
-            mine = np.flatnonzero(first.experiment == number)
-            low, high = Ranges(rows, first.unit[mine], first.time[mine], until[mine]).whole()
-            met = next_row(rows.where[where])[low]
-            anchored[mine] = met < high
-            at = np.append(rows.time, 0)[np.where(met < high, met, len(rows.time))]
-            anchor[mine] = np.where(met < high, at, first.time[mine])
-        return anchor, anchored
-
-    def _table(
-        self,
-        table: pa.Table,
-        exposures: pa.Table,
-        starts: npt.NDArray[np.int64],
-        first: FirstExposures,
-        anchor: npt.NDArray[np.int64],
-        anchored: npt.NDArray[np.bool_],
-        values: dict[Measure, npt.NDArray[np.float64]],
-        lists: dict[Measure, pa.Array],
-    ) -> pa.Table:
-        seen = exposures.take(pa.array(first.row))
-        offsets = np.cumsum([0, *(len(arms) for arms in self.arms)])
-        arm_names = pa.array([arm for arms in self.arms for arm in arms], pa.string())
-        out: dict[str, Any] = {
-            "experiment": pa.array(self.experiments, pa.string()).take(pa.array(first.experiment)),
-            "unit": table.column("unit").combine_chunks().take(pa.array(starts[:-1][first.unit])),
-            "arm": arm_names.take(pa.array(offsets[first.experiment] + first.arm)),
-            "first_exposure": pa.array(first.time).cast(pa.timestamp("us", tz="UTC")),
-            "anchor": pa.array(anchor, mask=~anchored).cast(pa.timestamp("us", tz="UTC")),
-            "n_exposures": pa.array(first.n_exposures),
-            "n_arms": pa.array(first.n_arms),
-        }
-        for i, name in enumerate(self.segments):
-            out[f"segment_{name}"] = seen.column(f"s{i}").combine_chunks()
-        for i, name in enumerate(self.attributes):
-            out[f"attribute_{name}"] = seen.column(f"a{i}").combine_chunks()
-        for measure in self.measures:
-            out[measure.name] = lists[measure] if measure in lists else pa.array(values[measure])
-        return pa.table(out)
-
-
-def _lists(found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]], n: int) -> pa.Array:
-    """Histograms of n exposures as Arrow lists."""
-    exposure, number, many = found
-    offsets = pa.array(np.searchsorted(exposure, np.arange(n + 1)).astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([pa.array(number), pa.array(many)], names=["bin", "n"]))
-
-
 def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: date, stored: StoredUnits | None = None) -> UnitKernel:
     """Kernel of a declaration, and the names of the prepared columns that it reads."""
     if stored is not None and any(e.trigger is not None for e in spec.experiments):
@@ -317,7 +166,7 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
                 raise ColumnError.missing(column, tuple(types), f"fact table '{source.name}'")
         prepared[source.name] = FactColumns(
             kind=1 + number,
-            where={w: f"w{number}_{i}" for i, w in enumerate(wheres)},
+            where={w: (f"w{number}_{i // BITS}", i % BITS) for i, w in enumerate(wheres)},
             values={c: f"v{number}_{i}" for i, c in enumerate(numbers)},
             codes={c: f"d{number}_{i}" for i, c in enumerate(coded)},
             scale={c: _scale(types[c], c, source.name) for c in numbers},
@@ -348,24 +197,23 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
             raise ColumnError.missing(column, tuple(types), f"exposures '{source.table}'")
     t = day_start_column(source.time, _time_type(types, source.time, source.table), spec.time_zone)
     name, arm = F.col(quoted(source.experiment)).cast("string"), F.col(quoted(source.arm)).cast("string")
-    experiment, arm_number = F.lit(None).cast("bigint"), F.lit(None).cast("bigint")
-    start, end = F.lit(0).cast("bigint"), F.lit(0).cast("bigint")
-    for number, declared in reversed(list(enumerate(spec.experiments))):
-        mine = name == F.lit(declared.name)
-        experiment = F.when(mine, F.lit(number).cast("bigint")).otherwise(experiment)
-        start = F.when(mine, F.lit(microseconds(declared.start))).otherwise(start)
-        end = F.when(mine, F.lit(kernel.ends[number])).otherwise(end)
-        for position, arm_name in enumerate(declared.arms):
-            arm_number = F.when(mine & (arm == F.lit(arm_name)), F.lit(position).cast("bigint")).otherwise(arm_number)
+    experiment = _found(name, {declared.name: number for number, declared in enumerate(spec.experiments)})
+    every_arm = dict.fromkeys(arm_name for declared in spec.experiments for arm_name in declared.arms)
+    place = {arm_name: position for position, arm_name in enumerate(every_arm)}
+    arm_of = [[list(e.arms).index(a) if a in e.arms else None for a in every_arm] for e in spec.experiments]
+    numbered = F.array(*(F.array(*(F.lit(i).cast("bigint") for i in of_arm)) for of_arm in arm_of))
+    arm_number = F.get(F.get(numbered, F.col(NUMBER)), _found(arm, place))
+    start = F.get(F.array(*(F.lit(microseconds(e.start)) for e in spec.experiments)), F.col(NUMBER))
+    end = F.get(F.array(*(F.lit(end) for end in kernel.ends)), F.col(NUMBER))
     unknown = F.concat(
         F.lit("arm '"), F.coalesce(arm, F.lit("null")), F.lit("' of experiment '"), name, F.lit("' is not declared; add it to its arms")
     )
     unit = F.col(quoted(source.unit)).cast("string")
-    rows = exposures.select(
+    rows = exposures.withColumn(NUMBER, experiment).select(
         unit.alias("unit"),
         t.alias("t"),
         F.lit(0).cast("tinyint").alias("kind"),
-        experiment.alias("experiment"),
+        F.col(NUMBER).alias("experiment"),
         arm_number.alias("arm"),
         unknown.alias("__unknown"),
         start.alias("__start"),
@@ -390,9 +238,7 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
 
 def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
     """Stored units and the marks of flagged ones as rows of the exchange."""
-    experiment = F.lit(None).cast("bigint")
-    for number, name in enumerate(kernel.experiments):
-        experiment = F.when(F.col("experiment") == F.lit(name), F.lit(number).cast("bigint")).otherwise(experiment)
+    experiment = _found(F.col("experiment"), {name: number for number, name in enumerate(kernel.experiments)})
     units = stored.units
     rows = []
     if stored.flagged is not None:
@@ -400,13 +246,13 @@ def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
         units = units.join(flagged, "unit", "left_anti")
         rows.append(flagged.select("unit", F.lit(-FOREVER).alias("t"), F.lit(FLAGGED).cast("tinyint").alias("kind")))
     measures = kernel._in_order()
-    known = units.withColumn("__experiment", experiment).where(F.col("__experiment").isNotNull())
+    known = units.withColumn(NUMBER, experiment).where(F.col(NUMBER).isNotNull())
     rows.append(
         known.select(
             "unit",
             F.unix_micros("first_exposure").alias("t"),
             F.lit(STORED).cast("tinyint").alias("kind"),
-            F.col("__experiment").alias("experiment"),
+            F.col(NUMBER).alias("experiment"),
             *(F.coalesce(F.col(quoted(m.name)), F.lit(0.0)).alias(f"x{i}") for i, m in enumerate(measures)),
         )
     )
@@ -428,7 +274,7 @@ def fact_rows(
         t.alias("t"),
         F.lit(columns.kind).cast("tinyint").alias("kind"),
     ]
-    prepared += [F.coalesce(F.expr(where), F.lit(False)).alias(name) for where, name in columns.where.items()]
+    prepared += _bit_columns(columns.where)
     prepared += [_number_column(column, types[column]).alias(name) for column, name in columns.values.items()]
     prepared += [
         F.when(F.col(quoted(column)).isNotNull(), F.xxhash64(quoted(column))).alias(name) for column, name in columns.codes.items()
@@ -450,6 +296,21 @@ def fact_rows(
     recent = F.col("t") >= F.lit((kernel.base or 0) - round(spec.longest_pre_days * MICROSECONDS_A_DAY))
     marked = rows.where(wanted).join(F.broadcast(flagged.select("unit").distinct().withColumn("__flag", F.lit(True))), "unit", "left")
     return marked.where(recent | F.col("__flag").isNotNull()).drop("__flag")
+
+
+def _found(name: Column, numbers: Mapping[str, int]) -> Column:
+    """Number of a name; null for a name that is not there, and for null."""
+    pairs = [part for key, number in numbers.items() for part in (F.lit(key), F.lit(number).cast("bigint"))]
+    return F.when(name.isNotNull(), F.try_element_at(F.create_map(*pairs), name))
+
+
+def _bit_columns(where: Mapping[str, tuple[str, int]]) -> list[Column]:
+    """Whole numbers whose bits say which predicates are true; null counts as false."""
+    masks: dict[str, Column] = {}
+    for predicate, (name, bit) in where.items():
+        mask = F.when(F.expr(predicate), F.lit(1 << bit).cast("bigint")).otherwise(F.lit(0).cast("bigint"))
+        masks[name] = masks[name].bitwiseOR(mask) if name in masks else mask
+    return [mask.alias(name) for name, mask in masks.items()]
 
 
 def _time_type(types: Mapping[str, str], column: str, table: str) -> str:
@@ -474,26 +335,3 @@ def _number_column(column: str, dtype: str) -> Column:
     if dtype.startswith("decimal("):
         return (F.col(quoted(column)) * F.lit(int(_scale(dtype, column, "")))).cast("bigint")
     return F.col(quoted(column)).cast("bigint")
-
-
-def facts_of(
-    table: pa.Table, kind: npt.NDArray[Any], unit: npt.NDArray[np.int64], time: npt.NDArray[np.int64], columns: FactColumns
-) -> FactRows:
-    """Rows of one fact table in a block of exchanged rows."""
-    rows = np.flatnonzero(kind == columns.kind)
-    taken = pa.array(rows)
-
-    def numbers(name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        column = table.column(name).combine_chunks().take(taken)
-        return column.fill_null(0).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
-
-    return FactRows(
-        unit[rows],
-        time[rows],
-        {
-            where: table.column(name).combine_chunks().take(taken).to_numpy(zero_copy_only=False).astype(bool)
-            for where, name in columns.where.items()
-        },
-        {column: numbers(name) for column, name in columns.values.items()},
-        {column: numbers(name) for column, name in columns.codes.items()},
-    )

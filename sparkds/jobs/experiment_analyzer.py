@@ -191,7 +191,7 @@ class _Run:
             return
         units = self._units(day, facts)
         shown = top_segments(self.spec, units)
-        caps = percentile_caps(self.spec, units, as_of=day)
+        caps = percentile_caps(self.spec, units)
         self._write("counts", _dated(counts_frame(self.spec, units, shown=shown), day), day, facts, experiment_tables.counts_spec())
         counts = collect.small_rows(self._slice("counts", day), most=MOST_RESULTS)
         self._refuse_crossover(counts)

@@ -72,7 +72,7 @@ def test_statistics_equal_the_naive_loops(spark, tables, seed):
     exposures, facts = frames(spark, given)
     tables.replace("units", units_frame(declared, exposures, facts, as_of=AS_OF), rows=None, metadata={}, spec=TableSpec())
     units = tables.read("units")
-    caps = percentile_caps(declared, units, as_of=AS_OF)
+    caps = percentile_caps(declared, units)
     assert set(caps) == {("one", "top_capped")}
     found = statistics_frame(declared, units, as_of=AS_OF, caps=caps).collect()
     wanted = naive_statistics(given, declared, AS_OF, caps | {("one", "capped"): 12.5})
