@@ -29,8 +29,8 @@ CLUSTER: Final = "__cluster"
 KEYS: Final = ("experiment", "metric", "variant", "segment", "segment_value", "arm")
 COUNTS: Final = ("n_not_observed", "n_incomplete", "n_capped")
 BIN: Final = pa.struct([("bin", pa.int64()), ("n", pa.int64())])
-NUMBERS_HELD: Final = 8_000_000
-"""Numbers of unit rows that a worker looks at together."""
+BYTES_HELD: Final = 64_000_000
+"""Size of the unit rows that a worker looks at together."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ def chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)
-        if sum(b.num_rows for b in held) * batch.num_columns >= NUMBERS_HELD:
+        if sum(b.nbytes for b in held) >= BYTES_HELD:
             yield pa.Table.from_batches(held).combine_chunks()
             held = []
     if held:
@@ -67,7 +67,8 @@ class UnitReader:
     def units(self, table: pa.Table) -> Units:
         """Units that are analysed, by experiment."""
         rows, experiment = self._taken(table)
-        taken = table.take(pa.array(rows)).combine_chunks()
+        measures = self._measures(table, rows)
+        taken = table.drop_columns(["measures"]).take(pa.array(rows)).combine_chunks()
         column = {name: taken.column(name).chunk(0) if len(rows) else taken.column(name).combine_chunks() for name in taken.column_names}
         arms = column["arm"].dictionary_encode()
         arm_of = np.full((len(self.spec.experiments), max(len(arms.dictionary), 1)), -1, dtype=np.int64)
@@ -78,12 +79,18 @@ class UnitReader:
             experiment,
             arm_of[experiment, arms.indices.to_numpy(zero_copy_only=False)],
             column["anchor"].cast(pa.int64()).to_numpy(zero_copy_only=False),
-            {m: column[m.name].to_numpy(zero_copy_only=False) for m in self.measures if m.aggregate != "histogram"},
+            measures,
             {a: column[f"attribute_{a}"].cast(pa.float64()).to_numpy(zero_copy_only=False) for a in self.spec.attributes},
             self._segments(column, experiment),
             {m: _histogram(column[m.name]) for m in self.measures if m.aggregate == "histogram"},
             column[CLUSTER].to_numpy(zero_copy_only=False).astype(np.int64) if CLUSTER in column else None,
         )
+
+    def _measures(self, table: pa.Table, rows: Ints) -> dict[Measure, npt.NDArray[np.float64]]:
+        numbers = [m for m in self.measures if m.aggregate != "histogram"]
+        flat = table.column("measures").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        by_measure = np.ascontiguousarray(flat.reshape(table.num_rows, len(numbers))[rows].T)
+        return dict(zip(numbers, by_measure, strict=True))
 
     def _taken(self, table: pa.Table) -> tuple[Ints, Ints]:
         """Rows that are analysed, sorted by the number of their experiment, and these numbers."""
@@ -235,8 +242,7 @@ class CapKernel:
         """One row per experiment, metric and bin of each chunk."""
         wanted = dict(self.metrics)
         names = [e.name for e in self.spec.experiments]
-        measures = tuple(dict.fromkeys(m for _, metrics in self.metrics for metric in metrics for m in metric.measures))
-        reader = UnitReader(self.spec, measures, {})
+        reader = UnitReader(self.spec, self.spec.measures, {})
         for table in chunks(batches):
             units = reader.units(table)
             edges = np.searchsorted(units.experiment, np.arange(len(names) + 1))

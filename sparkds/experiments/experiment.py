@@ -302,6 +302,11 @@ class ExperimentSet(Declaration):
                     found += metric.measures_in(variant.stretch)
         return tuple(dict.fromkeys(found))
 
+    @property
+    def numbers(self) -> tuple[Measure, ...]:
+        """Measures that are one number a unit, in the order of the unit table's ``measures``."""
+        return tuple(m for m in self.measures if m.aggregate != "histogram")
+
     def measures_of(self, fact: str) -> tuple[Measure, ...]:
         """Measures over one fact table."""
         return tuple(m for m in self.measures if m.fact == fact)

@@ -6,7 +6,7 @@ Takes the rows that `sparkds.experiments.units` exchanges and hands their arrays
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,17 @@ class FactColumns:
 
 @dataclass(frozen=True)
 class UnitKernel:
-    """Sorted rows of a block of units in, one row per unit and experiment out."""
+    """Sorted rows of a block of units in, one row per unit and experiment out.
+
+    Attributes
+    ----------
+    base : int, optional
+        Instant from which facts are added to stored measures.
+    n_stored : int
+        Stored measures of a unit.
+    continued : dict of Measure to int
+        Measures that go on from a stored one, and its place.
+    """
 
     experiments: tuple[str, ...]
     arms: tuple[tuple[str, ...], ...]
@@ -60,7 +70,8 @@ class UnitKernel:
     as_of: int
     measures: tuple[Measure, ...]
     base: int | None = None
-    continued: frozenset[Measure] = frozenset()
+    n_stored: int = 0
+    continued: dict[Measure, int] = field(default_factory=dict)
 
     def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """One table; empty when no unit of the block was exposed."""
@@ -107,10 +118,12 @@ class UnitKernel:
         if lost.any():
             raise RuntimeError("an exposure before the stored day has no stored row and its unit is not flagged")
         floor = np.where(at >= 0, self.base, -FOREVER)
-        return at, floor, {m: table.column(f"x{i}").take(taken).to_numpy() for i, m in enumerate(self._in_order())}
-
-    def _in_order(self) -> tuple[Measure, ...]:
-        return tuple(m for m in self.measures if m in self.continued)
+        if not self.continued:
+            return at, floor, {}
+        stored = (
+            table.column("stored").take(taken).combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(rows), self.n_stored)
+        )
+        return at, floor, {m: stored[:, place] for m, place in self.continued.items()}
 
     def _anchors(
         self, first: FirstExposures, facts: dict[str, FactRows], until: npt.NDArray[np.int64]
@@ -157,8 +170,11 @@ class UnitKernel:
             out[f"segment_{name}"] = seen.column(f"s{i}").combine_chunks()
         for i, name in enumerate(self.attributes):
             out[f"attribute_{name}"] = seen.column(f"a{i}").combine_chunks()
-        for measure in self.measures:
-            out[measure.name] = lists[measure] if measure in lists else pa.array(values[measure])
+        numbers = [values[m] for m in self.measures if m not in lists]
+        offsets = np.arange(len(anchor) + 1, dtype=np.int32) * len(numbers)
+        side_by_side = np.stack(numbers, axis=1).ravel() if numbers else np.zeros(0)
+        out["measures"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(side_by_side))
+        out |= {m.name: lists[m] for m in self.measures if m in lists}
         return pa.table(out)
 
 

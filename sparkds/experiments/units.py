@@ -43,12 +43,15 @@ class StoredUnits:
         As `units_frame` gave it for `through`.
     through : date
         Its ``as_of``.
+    measures : tuple of str
+        Names of its ``measures``, in their order.
     flagged : DataFrame, optional
         ``unit`` (string) of those whose exposures or facts up to `through` have changed since; they are computed from the facts.
     """
 
     units: DataFrame
     through: date
+    measures: tuple[str, ...]
     flagged: DataFrame | None = None
 
 
@@ -87,7 +90,8 @@ def units_frame(
     DataFrame
         ``experiment``, ``unit`` (string), ``arm`` (of the first exposure), ``first_exposure``, ``anchor`` (timestamp: the first
         exposure, or the instant at which the trigger was met; null when it was not), ``n_exposures``, ``n_arms``,
-        ``segment_*`` (string), ``attribute_*`` (double), and a double (of histograms, bins with counts) per measure.
+        ``segment_*`` (string), ``attribute_*`` (double), ``measures`` (one double each, in the order of ``spec.numbers``; one
+        column, since Spark takes twice as long over fifty), and bins with counts of every histogram.
 
     Raises
     ------
@@ -111,7 +115,8 @@ def units_frame(
     columns += ["n_exposures bigint", "n_arms bigint"]
     columns += [f"{quoted(f'segment_{name}')} string" for name in spec.segments]
     columns += [f"{quoted(f'attribute_{name}')} double" for name in spec.attributes]
-    columns += [f"{quoted(m.name)} {HISTOGRAM if m.aggregate == 'histogram' else 'double'}" for m in spec.measures]
+    columns += ["measures array<double>"]
+    columns += [f"{quoted(m.name)} {HISTOGRAM}" for m in spec.measures if m.aggregate == "histogram"]
     return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=kernel, schema=", ".join(columns))
 
 
@@ -145,7 +150,7 @@ def late_units_frame(spec: ExperimentSet, exposures: DataFrame, units: DataFrame
         measures=(),
     )
     now = _exposure_rows(spec, exposures, kernel, None).groupBy("experiment", "unit").agg(F.min("t").alias("t"))
-    (stored,) = _stored_rows(kernel, StoredUnits(units, through))
+    (stored,) = _stored_rows(kernel, StoredUnits(units, through, ()))
     return now.join(stored.select("experiment", "unit", "t"), ["experiment", "unit", "t"], "left_anti").select("unit").distinct()
 
 
@@ -173,7 +178,7 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
             measures=measures,
         )
     zone = ZoneInfo(spec.time_zone)
-    there = set() if stored is None else set(stored.units.columns)
+    there = {} if stored is None else {name: place for place, name in enumerate(stored.measures)}
     return UnitKernel(
         experiments=tuple(e.name for e in spec.experiments),
         arms=tuple(tuple(e.arms) for e in spec.experiments),
@@ -184,8 +189,9 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
         facts=prepared,
         as_of=microseconds(known_at(as_of, zone)),
         measures=spec.measures,
+        n_stored=len(there),
         base=None if stored is None else microseconds(known_at(stored.through, zone)),
-        continued=frozenset(m for m in spec.measures if m.aggregate in ADDITIVE and m.name in there),
+        continued={m: there[m.name] for m in spec.measures if m.aggregate in ADDITIVE and m.name in there},
     )
 
 
@@ -245,7 +251,6 @@ def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
         flagged = stored.flagged.select("unit").distinct()
         units = units.join(flagged, "unit", "left_anti")
         rows.append(flagged.select("unit", F.lit(-FOREVER).alias("t"), F.lit(FLAGGED).cast("tinyint").alias("kind")))
-    measures = kernel._in_order()
     known = units.withColumn(NUMBER, experiment).where(F.col(NUMBER).isNotNull())
     rows.append(
         known.select(
@@ -253,7 +258,7 @@ def _stored_rows(kernel: UnitKernel, stored: StoredUnits) -> list[DataFrame]:
             F.unix_micros("first_exposure").alias("t"),
             F.lit(STORED).cast("tinyint").alias("kind"),
             F.col(NUMBER).alias("experiment"),
-            *(F.coalesce(F.col(quoted(m.name)), F.lit(0.0)).alias(f"x{i}") for i, m in enumerate(measures)),
+            *([F.col("measures").alias("stored")] if kernel.continued else []),
         )
     )
     return rows

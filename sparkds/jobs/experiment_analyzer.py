@@ -220,7 +220,11 @@ class _Run:
         stored = None if self.rebuild else self._stored(day)
         intake: dict[str, Observation] = {name: Observation(f"intake {name}") for name in ("exposures", *self.facts)}
         frame = units_frame(self.spec, self.exposures, self.facts, as_of=day, stored=stored, intake=intake)
-        told = {**facts, "continues": None if stored is None else stored.through.isoformat()}
+        told = {
+            **facts,
+            "continues": None if stored is None else stored.through.isoformat(),
+            "measures": [m.name for m in self.spec.numbers],
+        }
         spec = experiment_tables.unit_spec(self.spec)
         commit = self.output.replace(self.names["units"], frame, rows=None, metadata=told, spec=spec, evolve=True)
         self.written["units"] = self.written.get("units", 0) + (commit.rows or 0)
@@ -237,14 +241,15 @@ class _Run:
             return None
         newest = day - timedelta(days=math.ceil(self.config.redo_hours / 24))
         same = self._experiments_hash()
-        known = [commit for commit in self.output.commits(self.names["units"]) if commit.metadata.get("experiments_hash") == same]
+        commits = self.output.commits(self.names["units"])
+        known = [c for c in commits if c.metadata.get("experiments_hash") == same and "measures" in c.metadata]
         usable = [commit for commit in known if date.fromisoformat(commit.metadata["as_of"]) <= newest]
         if not usable:
             return None
         base = max(usable, key=lambda commit: (commit.metadata["as_of"], commit.version))
         through = date.fromisoformat(base.metadata["as_of"])
         units = self.output.read(self.names["units"], version=base.version)
-        return StoredUnits(units, through, self._changed_units(base, units, through))
+        return StoredUnits(units, through, tuple(base.metadata["measures"]), self._changed_units(base, units, through))
 
     def _changed_units(self, base: Commit, units: DataFrame, through: date) -> DataFrame:
         """Units with an exposure or fact up to `through` that came, went or changed after `base`.

@@ -31,7 +31,8 @@ def _told(measure: Measure) -> str:
 
 def unit_spec(spec: ExperimentSet) -> TableSpec:
     """Units: one row per experiment and exposed unit."""
-    measures = {measure.name: _told(measure) for measure in spec.measures}
+    histograms = {measure.name: _told(measure) for measure in spec.measures if measure.aggregate == "histogram"}
+    numbers = "; ".join(f"{place}: {_told(measure)}" for place, measure in enumerate(spec.numbers))
     return TableSpec(
         comment="Exposed units of each experiment with their measures, through the day of the commit's metadata",
         columns={
@@ -40,7 +41,8 @@ def unit_spec(spec: ExperimentSet) -> TableSpec:
             "anchor": "instant from which facts count; null when the trigger was not met",
             "n_exposures": "exposures, count",
             "n_arms": "different arms in which the unit was seen",
-            **measures,
+            "measures": f"one number each, by place: {numbers}",
+            **histograms,
         },
         keys=("experiment", "unit"),
         cluster_by=("experiment",),

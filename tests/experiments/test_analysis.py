@@ -185,8 +185,11 @@ def without_trigger():
 
 def unit_rows(frame, declared):
     names = ["experiment", "unit", "arm", "first_exposure", "anchor", "n_exposures", "n_arms"]
-    names += [m.name for m in declared.measures if m.aggregate != "histogram"]
-    return {(r[0], r[1]): r for r in map(tuple, frame.select(*(f"`{n}`" for n in names)).collect())}
+    return {(r[0], r[1]): (*r[:-1], *r[-1]) for r in map(tuple, frame.select(*names, "measures").collect())}
+
+
+def names_of(declared):
+    return tuple(m.name for m in declared.numbers)
 
 
 def assert_same_units(found, wanted):
@@ -221,7 +224,7 @@ def test_a_day_added_to_stored_units_equals_a_full_computation(spark, tables, se
     given[0].append(("one", "u5", "a", max(START, first - timedelta(hours=7)), "D", None, None))
     flagged = spark.createDataFrame([("u3",), ("u4",), ("u5",)], "unit string")
     exposures, facts = frames(spark, given)
-    stored = StoredUnits(tables.read("units"), through, flagged)
+    stored = StoredUnits(tables.read("units"), through, names_of(declared), flagged)
     added = unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored), declared)
     assert_same_units(added, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
 
@@ -239,7 +242,7 @@ def test_stored_units_read_only_new_facts_and_what_pre_periods_reach(spark, tmp_
     exposures, facts = frames(spark, given)
     cut = end_of(through, declared) - timedelta(days=declared.longest_pre_days)
     recent = {"orders": facts["orders"].where(facts["orders"]["time"] >= cut), "views": facts["views"]}
-    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through, names_of(declared))
     found = unit_rows(units_frame(declared, exposures, recent, as_of=AS_OF, stored=stored), declared)
     assert_same_units(found, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
 
@@ -257,7 +260,7 @@ def test_a_new_metric_is_computed_from_all_facts_beside_stored_ones(spark, tmp_p
     exposures, facts = frames(spark, split(given, through, declared))
     units_frame(before, exposures, facts, as_of=through).write.parquet(str(tmp_path / "units"))
     exposures, facts = frames(spark, given)
-    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through, names_of(before))
     found = unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored), declared)
     assert_same_units(found, unit_rows(units_frame(declared, exposures, facts, as_of=AS_OF), declared))
 
@@ -270,6 +273,6 @@ def test_a_late_exposure_that_nobody_flagged_is_an_error(spark, tmp_path):
     units_frame(declared, exposures, facts, as_of=through).write.parquet(str(tmp_path / "units"))
     given[0].append(("one", "new", "a", START + timedelta(hours=1), "D", None, None))
     exposures, facts = frames(spark, given)
-    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through)
+    stored = StoredUnits(spark.read.parquet(str(tmp_path / "units")), through, names_of(declared))
     with pytest.raises(Exception, match="its unit is not flagged"):
         units_frame(declared, exposures, facts, as_of=AS_OF, stored=stored).count()
