@@ -74,3 +74,12 @@ def test_the_hash_is_the_same_in_another_process():
 
 
 PINNED = "a713a0f8a65b28c1"
+
+
+def test_a_copy_with_other_values_is_checked_and_forgets_what_was_computed():
+    from sparkds.experiments.assignment import Assignment
+
+    declared = Assignment(experiment="button", arms={"a": 0.5, "b": 0.5}, coverage=1.0)
+    assert declared.cuts != declared.model_copy(update={"coverage": 0.25}).cuts
+    with pytest.raises(ValidationError):
+        declared.model_copy(update={"coverage": 2.0})

@@ -29,6 +29,7 @@ RUNTIME = {
     "pyyaml": "6.0.2",
     "tzdata": "2024.1",
     "scipy": "1.15.1",
+    "scikit-learn": "1.6.1",
 }
 
 
@@ -83,10 +84,11 @@ def test_the_local_extra_pins_the_spark_and_delta_that_belong_together():
     assert {name: str(specifier) for name, specifier in requirements_of("local").items()} == {
         "pyspark": "==4.2.0",
         "delta-spark": "==4.4.0",
+        "mlflow": "==3.17.2",
     }
 
 
-@pytest.mark.parametrize("extra", ["", "local", "plots", "dev"])
+@pytest.mark.parametrize("extra", ["", "local", "plots", "tune", "dev"])
 def test_the_lock_pins_what_is_required(extra):
     wanted = requirements_of(extra) if extra else base_requirements()
     assert wanted
