@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +59,55 @@ def map_blocks(
     DataFrame
         Lazy; one exchange by `keys` and one sort more than `frame`.
     """
+    gathered = _gathered(frame, keys, order)
+    return gathered.mapInArrow(BlockMapper(tuple(frame.columns), tuple(keys), kernel, block_rows, block_keys), schema)
+
+
+class Fold(Protocol):
+    """What is made of all blocks of a partition together."""
+
+    def add(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> None:
+        """Take in a block of whole keys."""
+
+    def tables(self) -> Iterable[pa.Table]:
+        """Give what all blocks came to."""
+
+
+def fold_blocks(
+    frame: DataFrame,
+    *,
+    keys: Sequence[str],
+    order: Sequence[str],
+    begin: Callable[[], Fold],
+    schema: str,
+    block_rows: int = 65_536,
+    block_keys: int = 4_096,
+) -> DataFrame:
+    """Reduce the blocks of whole keys of each partition to little, before anything leaves the worker.
+
+    Parameters
+    ----------
+    frame, keys, order, schema, block_rows, block_keys
+        As for `map_blocks`.
+    begin : callable
+        Gives an empty fold, once a partition.
+
+    Returns
+    -------
+    DataFrame
+        Lazy; one exchange by `keys` and one sort more than `frame`. A partition without rows gives none.
+    """
+    gathered = _gathered(frame, keys, order)
+    return gathered.mapInArrow(BlockFolder(tuple(frame.columns), tuple(keys), begin, block_rows, block_keys), schema)
+
+
+def _gathered(frame: DataFrame, keys: Sequence[str], order: Sequence[str]) -> DataFrame:
+    """Rows of a key together and in order, under plain names."""
     names = tuple(frame.columns)
     plain = [f"c{i}" for i in range(len(names))]  # mapInArrow cannot take a name with a dot
     by_key = [plain[names.index(key)] for key in keys]
     in_order = [plain[names.index(name)] for name in order]
-    gathered = frame.toDF(*plain).repartition(*by_key).sortWithinPartitions(*by_key, *in_order)
-    return gathered.mapInArrow(BlockMapper(names, tuple(keys), kernel, block_rows, block_keys), schema)
+    return frame.toDF(*plain).repartition(*by_key).sortWithinPartitions(*by_key, *in_order)
 
 
 @dataclass(frozen=True)
@@ -79,6 +122,42 @@ class BlockMapper:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Cut the partition into blocks of whole keys and yield what the kernel makes of them."""
+        for block, starts in Blocks(self.names, self.keys, self.block_rows, self.block_keys).of(batches):
+            for result in self.kernel(block, starts):
+                yield from result.combine_chunks().to_batches(max_chunksize=OUTPUT_ROWS)
+
+
+@dataclass(frozen=True)
+class BlockFolder:
+    """What runs on a worker: Arrow batches of one sorted partition in, what they fold to out."""
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    begin: Callable[[], Fold]
+    block_rows: int
+    block_keys: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Fold all blocks of whole keys of the partition."""
+        fold: Fold | None = None
+        for block, starts in Blocks(self.names, self.keys, self.block_rows, self.block_keys).of(batches):
+            fold = fold or self.begin()
+            fold.add(block, starts)
+        for table in () if fold is None else fold.tables():
+            yield from table.combine_chunks().to_batches(max_chunksize=OUTPUT_ROWS)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Cuts a sorted partition into blocks of whole keys."""
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    block_rows: int
+    block_keys: int
+
+    def of(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """Blocks and the row offsets of their keys."""
         waiting: list[pa.RecordBatch] = []
         n_waiting, limit = 0, self.block_rows
         for batch in batches:
@@ -90,20 +169,18 @@ class BlockMapper:
                 continue
             table = pa.Table.from_batches(waiting)
             starts = key_starts(table, self.keys)
-            yield from self._blocks(table, starts[:-1])
+            yield from self._cut(table, starts[:-1])
             rest = table.slice(int(starts[-2]))
             waiting, n_waiting = rest.combine_chunks().to_batches(), rest.num_rows
             limit = self.block_rows + n_waiting
         if waiting:
             table = pa.Table.from_batches(waiting)
-            yield from self._blocks(table, key_starts(table, self.keys))
+            yield from self._cut(table, key_starts(table, self.keys))
 
-    def _blocks(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    def _cut(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
         for first in range(0, len(starts) - 1, self.block_keys):
             bounds = starts[first : first + self.block_keys + 1]
-            block = table.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).combine_chunks()
-            for result in self.kernel(block, bounds - bounds[0]):
-                yield from result.combine_chunks().to_batches(max_chunksize=OUTPUT_ROWS)
+            yield table.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).combine_chunks(), bounds - bounds[0]
 
 
 def key_starts(table: pa.Table, keys: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -63,7 +63,7 @@ ROOMS = {
     "features": (STATEMENTS | {"features.feature_set"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
-    "collect": (NUMBERS, {"pyspark"}),
+    "collect": (NUMBERS, {"pyarrow", "pyspark"}),
     "instants": (NUMBERS, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
     "features.tiles": (NUMBERS | STATEMENTS | {"instants"}, {"pyspark"}),
@@ -109,8 +109,20 @@ ROOMS = {
         set(),
     ),
     "experiments.units": (
-        NUMBERS | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_rows"},
+        NUMBERS
+        | {"blocks", "instants", "experiments.experiment", "experiments.measures", "experiments.unit_rows"}
+        | {"stats.log_histogram"},
         {"pyspark"},
+    ),
+    "experiments.headcounts": (
+        NUMBERS | {"blocks", "experiments.arrow", "experiments.experiment"},
+        {"numpy", "pyarrow"},
+    ),
+    "experiments.direct": (
+        NUMBERS
+        | {"blocks", "collect", "experiments.analysis", "experiments.arrow", "experiments.experiment", "experiments.headcounts"}
+        | {"experiments.unit_rows", "experiments.units"},
+        {"numpy", "pyarrow", "pyspark"},
     ),
     "experiments.unit_rows": (
         {"experiments.measures", "experiments.unit_kernel"},
@@ -185,7 +197,7 @@ ROOMS = {
         | {"collect", "instants", "tables", "jobs.status", "jobs.experiment_tables", "jobs.experiment_pictures", "experiments.readout"}
         | {
             f"experiments.{room}"
-            for room in ("analysis", "checks", "decisions", "effects", "experiment", "peeking", "result_rows", "units")
+            for room in ("analysis", "checks", "decisions", "direct", "effects", "experiment", "metrics", "peeking", "result_rows", "units")
         },
         {"pydantic", "pyspark"},
     ),
@@ -277,6 +289,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
                 "features.arrow",
                 "features.snapshots",
                 "experiments.arrow",
+                "experiments.headcounts",
                 "experiments.unit_rows",
             )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"

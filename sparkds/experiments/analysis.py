@@ -18,13 +18,13 @@ from pyspark.sql import functions as F
 from sparkds import collect
 from sparkds.blocks import map_blocks
 from sparkds.days import known_at, microseconds
-from sparkds.experiments.arrow import ABSENT, CLUSTER, KEYS, OTHER, CapKernel, StatisticsKernel, merge_kernel, percentile_capped
+from sparkds.experiments.arrow import ABSENT, KEYS, OTHER, CapKernel, StatisticsKernel, merge_kernel, percentile_capped
 from sparkds.experiments.experiment import ExperimentSet
 from sparkds.experiments.metrics import AbsoluteCap, PercentileCap
 from sparkds.experiments.statistics import ALL
 from sparkds.instants import MICROSECONDS_A_DAY
 from sparkds.sql import quoted
-from sparkds.stats.log_histogram import CLUSTERS, quantile
+from sparkds.stats.log_histogram import quantile
 
 SCHEMA: Final = (
     "experiment string, metric string, variant string, segment string, segment_value string, arm string, n bigint, "
@@ -66,8 +66,7 @@ def statistics_frame(
         caps=dict(caps or {}) | absolute_caps(spec),
         shown=dict(shown or {}),
     )
-    grouped = units.withColumn(CLUSTER, F.pmod(F.xxhash64("unit"), F.lit(CLUSTERS)))
-    partial = grouped.mapInArrow(kernel, SCHEMA)
+    partial = units.mapInArrow(kernel, SCHEMA)
     return map_blocks(partial, keys=KEYS, order=("n",), kernel=merge_kernel, schema=SCHEMA)
 
 

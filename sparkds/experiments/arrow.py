@@ -25,7 +25,7 @@ from sparkds.stats.log_histogram import bins
 
 OTHER: Final = "(other)"
 ABSENT: Final = "(null)"
-CLUSTER: Final = "__cluster"
+CLUSTER: Final = "cluster"
 KEYS: Final = ("experiment", "metric", "variant", "segment", "segment_value", "arm")
 COUNTS: Final = ("n_not_observed", "n_incomplete", "n_capped")
 BIN: Final = pa.struct([("bin", pa.int64()), ("n", pa.int64())])
@@ -83,7 +83,7 @@ class UnitReader:
             {a: column[f"attribute_{a}"].cast(pa.float64()).to_numpy(zero_copy_only=False) for a in self.spec.attributes},
             self._segments(column, experiment),
             {m: _histogram(column[m.name]) for m in self.measures if m.aggregate == "histogram"},
-            column[CLUSTER].to_numpy(zero_copy_only=False).astype(np.int64) if CLUSTER in column else None,
+            column[CLUSTER].to_numpy(zero_copy_only=False) if CLUSTER in column else None,
         )
 
     def _measures(self, table: pa.Table, rows: Ints) -> dict[Measure, npt.NDArray[np.float64]]:
@@ -159,12 +159,30 @@ class StatisticsKernel:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Summarise all batches of a partition."""
-        reader = UnitReader(self.spec, self.spec.measures, self.shown)
-        summaries = Summaries(self.spec, as_of=self.as_of, caps=self.caps)
+        fold = StatisticsFold(self.spec, self.as_of, self.caps, self.shown)
         for table in chunks(batches):
-            summaries.add(reader.units(table))
-        for summary in summaries.summaries():
-            yield from rows_of(summary).to_batches()
+            fold.add(table)
+        for told in fold.tables():
+            yield from told.to_batches()
+
+
+class StatisticsFold:
+    """Tables of units in, rows of statistics out."""
+
+    def __init__(
+        self, spec: ExperimentSet, as_of: int, caps: dict[tuple[str, str], float], shown: dict[tuple[str, str], tuple[str, ...]]
+    ) -> None:
+        self.reader = UnitReader(spec, spec.measures, shown)
+        self.summaries = Summaries(spec, as_of=as_of, caps=caps)
+
+    def add(self, units: pa.Table) -> None:
+        """Summarise more units."""
+        self.summaries.add(self.reader.units(units))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Rows of the statistics table, metric by metric."""
+        for summary in self.summaries.summaries():
+            yield rows_of(summary)
 
 
 def rows_of(summary: Summary) -> pa.Table:

@@ -52,6 +52,8 @@ class UnitKernel:
 
     Attributes
     ----------
+    clustered : bool
+        Whether a unit's random group is passed on.
     base : int, optional
         Instant from which facts are added to stored measures.
     n_stored : int
@@ -69,6 +71,7 @@ class UnitKernel:
     facts: dict[str, FactColumns]
     as_of: int
     measures: tuple[Measure, ...]
+    clustered: bool = False
     base: int | None = None
     n_stored: int = 0
     continued: dict[Measure, int] = field(default_factory=dict)
@@ -174,6 +177,8 @@ class UnitKernel:
         offsets = np.arange(len(anchor) + 1, dtype=np.int32) * len(numbers)
         side_by_side = np.stack(numbers, axis=1).ravel() if numbers else np.zeros(0)
         out["measures"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(side_by_side))
+        if self.clustered:
+            out["cluster"] = seen.column("cluster").combine_chunks()
         out |= {m.name: lists[m] for m in self.measures if m in lists}
         return pa.table(out)
 

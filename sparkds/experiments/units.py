@@ -23,10 +23,12 @@ from sparkds.experiments.measures import ADDITIVE
 from sparkds.experiments.unit_rows import FLAGGED, FOREVER, STORED, FactColumns, UnitKernel
 from sparkds.instants import MICROSECONDS_A_DAY, day_start_column
 from sparkds.sql import finite, is_float, quoted
+from sparkds.stats.log_histogram import CLUSTERS
 
 if TYPE_CHECKING:
     from pyspark.sql import Observation
 
+EXCHANGE_KEYS, EXCHANGE_ORDER = ("unit",), ("t", "kind")
 NUMBER = "__experiment"
 BITS = 62
 """Predicates that are told in one whole number."""
@@ -90,16 +92,37 @@ def units_frame(
     DataFrame
         ``experiment``, ``unit`` (string), ``arm`` (of the first exposure), ``first_exposure``, ``anchor`` (timestamp: the first
         exposure, or the instant at which the trigger was met; null when it was not), ``n_exposures``, ``n_arms``,
-        ``segment_*`` (string), ``attribute_*`` (double), ``measures`` (one double each, in the order of ``spec.numbers``; one
-        column, since Spark takes twice as long over fifty), and bins with counts of every histogram.
+        ``segment_*`` (string), ``attribute_*`` (double), ``cluster`` (where there are histograms), ``measures`` (one double
+        each, in the order of ``spec.numbers``; one column, since Spark takes twice as long over fifty), and bins with counts of
+        every histogram.
 
     Raises
     ------
     ColumnError
         A column is missing or of the wrong type.
     """
-    intake = intake or {}
     kernel = unit_kernel(spec, facts, as_of=as_of, stored=stored)
+    together = exchanged_rows(spec, kernel, exposures, facts, stored=stored, intake=intake)
+    columns = ["experiment string", "unit string", "arm string", "first_exposure timestamp", "anchor timestamp"]
+    columns += ["n_exposures bigint", "n_arms bigint"]
+    columns += [f"{quoted(f'segment_{name}')} string" for name in spec.segments]
+    columns += [f"{quoted(f'attribute_{name}')} double" for name in spec.attributes]
+    columns += ["measures array<double>", *(["cluster bigint"] if kernel.clustered else [])]
+    columns += [f"{quoted(m.name)} {HISTOGRAM}" for m in spec.measures if m.aggregate == "histogram"]
+    return map_blocks(together, keys=EXCHANGE_KEYS, order=EXCHANGE_ORDER, kernel=kernel, schema=", ".join(columns))
+
+
+def exchanged_rows(
+    spec: ExperimentSet,
+    kernel: UnitKernel,
+    exposures: DataFrame,
+    facts: Mapping[str, DataFrame],
+    *,
+    stored: StoredUnits | None = None,
+    intake: Mapping[str, Observation] | None = None,
+) -> DataFrame:
+    """Exposures, facts and stored units in the same columns: what the kernel takes, sorted by unit, instant and kind."""
+    intake = intake or {}
     rows = [_exposure_rows(spec, exposures, kernel, intake.get("exposures"))]
     flagged = None if stored is None else stored.flagged
     rows += [fact_rows(spec, kernel, source, facts[source.name], flagged, intake.get(source.name)) for source in spec.facts]
@@ -111,13 +134,7 @@ def units_frame(
     together = same[0]
     for frame in same[1:]:
         together = together.unionAll(frame)
-    columns = ["experiment string", "unit string", "arm string", "first_exposure timestamp", "anchor timestamp"]
-    columns += ["n_exposures bigint", "n_arms bigint"]
-    columns += [f"{quoted(f'segment_{name}')} string" for name in spec.segments]
-    columns += [f"{quoted(f'attribute_{name}')} double" for name in spec.attributes]
-    columns += ["measures array<double>"]
-    columns += [f"{quoted(m.name)} {HISTOGRAM}" for m in spec.measures if m.aggregate == "histogram"]
-    return map_blocks(together, keys=("unit",), order=("t", "kind"), kernel=kernel, schema=", ".join(columns))
+    return together
 
 
 def late_units_frame(spec: ExperimentSet, exposures: DataFrame, units: DataFrame, through: date) -> DataFrame:
@@ -189,6 +206,7 @@ def unit_kernel(spec: ExperimentSet, facts: Mapping[str, DataFrame], *, as_of: d
         facts=prepared,
         as_of=microseconds(known_at(as_of, zone)),
         measures=spec.measures,
+        clustered=any(m.aggregate == "histogram" for m in spec.measures),
         n_stored=len(there),
         base=None if stored is None else microseconds(known_at(stored.through, zone)),
         continued={m: there[m.name] for m in spec.measures if m.aggregate in ADDITIVE and m.name in there},
@@ -226,6 +244,7 @@ def _exposure_rows(spec: ExperimentSet, exposures: DataFrame, kernel: UnitKernel
         end.alias("__end"),
         *(F.col(quoted(column)).cast("string").alias(f"s{i}") for i, column in enumerate(spec.segments)),
         *(F.expr(f"cast({finite(column, types[column])} as double)").alias(f"a{i}") for i, column in enumerate(spec.attributes)),
+        *([F.pmod(F.xxhash64(unit), F.lit(CLUSTERS)).alias("cluster")] if kernel.clustered else []),
     )
     declared_here = F.col("experiment").isNotNull()
     inside = (F.col("t") >= F.col("__start")) & (F.col("t") < F.least(F.col("__end"), F.lit(kernel.as_of)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sparkds import collect
 from sparkds.days import days_between, known_at, last_ended, microseconds
@@ -23,8 +23,10 @@ from sparkds.errors import ColumnError, ConfigError, DataError, WindowError
 from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, statistics_frame, top_segments
 from sparkds.experiments.checks import checks
 from sparkds.experiments.decisions import decisions
+from sparkds.experiments.direct import direct_statistics
 from sparkds.experiments.effects import effects, statistic_of
 from sparkds.experiments.experiment import Experiment, ExperimentSet
+from sparkds.experiments.metrics import PercentileCap
 from sparkds.experiments.peeking import Look
 from sparkds.experiments.readout import markdown
 from sparkds.experiments.result_rows import Result
@@ -56,6 +58,9 @@ class Config(ExperimentSet):
         Stem of the output tables ``<name>_units``, ``_statistics``, ``_counts``, ``_results``.
     readout : bool
         Write ``<name>_readout/<experiment>.md`` with pictures, where the output is a local directory.
+    store_units : bool
+        Keep ``<name>_units``, from which a later day goes on and without which no percentile cap can be found. Without it one pass gives
+        the statistics, faster where experiments are analysed once, and every run reads all facts.
     redo_hours : float
         Facts and exposures may arrive this late: a day's run goes on from the units of that long before. Later ones are found when
         their table is Delta with a change feed.
@@ -63,7 +68,15 @@ class Config(ExperimentSet):
 
     name: str = Field(default="experiments", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="stem of the output tables")
     readout: bool = Field(default=True, description="write Markdown and pictures beside the tables, where the output is a local directory")
+    store_units: bool = Field(default=True, description="keep the unit table, from which later days go on")
     redo_hours: float = Field(default=48, ge=0, description="how late facts and exposures may arrive, in hours")
+
+    @model_validator(mode="after")
+    def _caps_can_be_found(self) -> Config:
+        capped = [m.name for m in self.metrics if isinstance(m.cap, PercentileCap)]
+        if capped and not self.store_units:
+            raise ValueError(f"metric '{capped[0]}': a percentile cap needs the unit table; leave store_units out, or cap at a number")
+        return self
 
     @property
     def experiment_set(self) -> ExperimentSet:
@@ -189,20 +202,35 @@ class _Run:
         if done and not self.rebuild and all(done[0].metadata.get(key) == value for key, value in facts.items()):
             LOG.info("%s is there already, from the same sources and definition", day)
             return
-        units = self._units(day, facts)
-        shown = top_segments(self.spec, units)
-        caps = percentile_caps(self.spec, units)
-        self._write("counts", _dated(counts_frame(self.spec, units, shown=shown), day), day, facts, experiment_tables.counts_spec())
+        statistics, counted = self._by_stored_units(day, facts) if self.config.store_units else self._directly(day)
+        self._write("counts", _dated(counted, day), day, facts, experiment_tables.counts_spec())
         counts = collect.small_rows(self._slice("counts", day), most=MOST_RESULTS)
         self._refuse_crossover(counts)
-        statistics = statistics_frame(self.spec, units, as_of=day, caps=caps, shown=shown)
-        self._write("statistics", self._described(statistics, caps, day), day, facts, experiment_tables.statistics_spec())
+        self._write("statistics", statistics, day, facts, experiment_tables.statistics_spec())
         results = self._results(day, counts)
         told = self.source.spark.createDataFrame([(*_for_table(result), day) for result in results], experiment_tables.RESULT_SCHEMA)
         self._write("results", told, day, facts, experiment_tables.results_spec())
         self.days.append(day)
         if self.config.readout and self.output.is_local:
             self._read_out(day, results, counts)
+
+    def _by_stored_units(self, day: date, facts: dict[str, Any]) -> tuple[DataFrame, DataFrame]:
+        """Statistics and counts by way of the unit table."""
+        units = self._units(day, facts)
+        shown = top_segments(self.spec, units)
+        caps = percentile_caps(self.spec, units)
+        statistics = statistics_frame(self.spec, units, as_of=day, caps=caps, shown=shown)
+        return self._described(statistics, caps, day), counts_frame(self.spec, units, shown=shown)
+
+    def _directly(self, day: date) -> tuple[DataFrame, DataFrame]:
+        """Statistics and counts in one pass over the sources."""
+        from pyspark.sql import Observation
+
+        intake: dict[str, Observation] = {name: Observation(f"intake {name}") for name in ("exposures", *self.facts)}
+        direct = direct_statistics(self.spec, self.exposures, self.facts, as_of=day, intake=intake)
+        self._told(direct.counts.num_rows > 0, intake, day)
+        spark = self.source.spark
+        return self._described(spark.createDataFrame(direct.statistics), {}, day), spark.createDataFrame(direct.counts)
 
     def _write(self, what: str, frame: DataFrame, day: date, facts: dict[str, Any], spec: Any) -> None:
         commit = self.output.replace(self.names[what], frame, rows={"as_of": [day]}, metadata=facts, spec=spec)
@@ -228,12 +256,16 @@ class _Run:
         spec = experiment_tables.unit_spec(self.spec)
         commit = self.output.replace(self.names["units"], frame, rows=None, metadata=told, spec=spec, evolve=True)
         self.written["units"] = self.written.get("units", 0) + (commit.rows or 0)
-        if commit.rows:  # Spark drops what it observed together with an exchange that turns out empty
+        self._told(bool(commit.rows), intake, day)
+        return self.output.read(self.names["units"], version=commit.version)
+
+    def _told(self, units: bool, intake: Mapping[str, Observation], day: date) -> None:
+        """Take over what was observed, if there were units; Spark drops it together with an exchange that turns out empty."""
+        if units:
             self.intake = {name: {key: int(n) for key, n in observation.get.items()} for name, observation in intake.items()}
             self._tell_intake()
         else:
             self.warnings.append(f"no unit was exposed up to {day}; look at the names, starts and ends of the experiments")
-        return self.output.read(self.names["units"], version=commit.version)
 
     def _stored(self, day: date) -> StoredUnits | None:
         """Newest unit table that is old enough for everything late to lie behind it; None to compute all anew."""

@@ -199,6 +199,22 @@ def test_days_one_after_another_equal_one_full_run_with_late_rows(spark, tmp_pat
     assert_same(newest, rows_of(spark, tmp_path / "full", "statistics"))
 
 
+def test_without_stored_units_the_results_are_the_same_from_one_pass(spark, tmp_path):
+    exposures, orders = world(150, seed=6)
+    write(spark, tmp_path, exposures, orders)
+    uncapped = {**CONF["metrics"][0], "cap": {"kind": "absolute", "upper": 9.0}}
+    conf = {**CONF, "metrics": [uncapped, *CONF["metrics"][1:]]}
+    stored = go(spark, tmp_path, conf=conf, as_of=day(10), out="stored")
+    direct = go(spark, tmp_path, conf={**conf, "store_units": False}, as_of=day(10), out="direct")
+    for name in ("counts", "statistics", "results"):
+        assert_same(rows_of(spark, tmp_path, name, out="direct"), rows_of(spark, tmp_path, name, out="stored"))
+    assert direct.sections["input"] == stored.sections["input"]
+    assert [t.name for t in direct.tables] == ["experiments_statistics", "experiments_counts", "experiments_results"]
+    write(spark, tmp_path / "empty", [], [])
+    nothing = go(spark, tmp_path / "empty", conf={**conf, "store_units": False}, as_of=day(10))
+    assert any("no unit was exposed" in warning for warning in nothing.warnings)
+
+
 def test_a_new_metric_joins_what_is_stored(spark, tmp_path):
     exposures, orders = world(80, seed=3)
     write(spark, tmp_path, until(exposures, 3, 6), until(orders, 1, 6))
@@ -333,6 +349,7 @@ def test_the_shipped_configuration_loads():
         ({"metrics": [{**CONF["metrics"][0], "fact": "order"}]}, "did you mean 'orders'"),
         ({"metrics": [{**CONF["metrics"][0], "role": "guardrail"}]}, "a guardrail has a margin"),
         ({"metrics": [{**CONF["metrics"][0], "kind": "summ"}]}, "summ"),
+        ({"store_units": False}, "'revenue': a percentile cap needs the unit table"),
         ({"time_zone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
         ({"experiments": [{**CONF["experiments"][0], "end": "2026-02-01T00:00Z"}]}, "is not after start"),
         ({"experiments": [{**CONF["experiments"][0], "start": "2026-02-01T00:00"}]}, "timezone"),
