@@ -1,8 +1,8 @@
 """Experiments against the ways in which people compute them: many experiments x many metrics x segments on one fact table.
 
 Peers: one SQL statement per experiment (exposures to units, LEFT JOIN facts, a CASE per metric, GROUP BY unit, GROUP BY arm and
-segment), and metric by metric in PySpark, of which a stated sample is run and multiplied. All alternate in one process on the same
-Parquet files; n, mean and variance are compared.
+segment), metric by metric in PySpark, of which a stated sample is run and multiplied, and tea-tasting on DuckDB given our unit table.
+All alternate in one process on the same Parquet files; n, mean and variance are compared.
 
     python benchmarks/experiments.py --quick        # 1 M facts, 50 000 units, 20 experiments x 50 metrics x 3 segments
     python benchmarks/experiments.py                # 20 M facts, 1 M units; about an hour
@@ -31,6 +31,7 @@ from pyspark.sql import functions as F
 
 from sparkds import sessions
 from sparkds.experiments.analysis import statistics_frame
+from sparkds.experiments.direct import direct_statistics
 from sparkds.experiments.experiment import ExperimentSet
 from sparkds.experiments.units import units_frame
 from sparkds.tables import Tables, TableSpec
@@ -98,8 +99,16 @@ def declared(n_experiments: int) -> ExperimentSet:
     )
 
 
-def ours(spark: SparkSession, root: Path, n_experiments: int) -> None:
-    """Units to Delta, statistics of them to Delta."""
+def directly(spark: SparkSession, root: Path, n_experiments: int) -> None:
+    """One pass from the files to statistics in Delta, without a unit table."""
+    spec, tables = declared(n_experiments), Tables(spark, str(root / "direct"))
+    exposures, facts = spark.read.parquet(str(root / "exposures")), {"facts": spark.read.parquet(str(root / "facts"))}
+    direct = direct_statistics(spec, exposures, facts, as_of=AS_OF)
+    tables.replace("statistics", spark.createDataFrame(direct.statistics), rows=None, metadata={}, spec=TableSpec())
+
+
+def by_stored_units(spark: SparkSession, root: Path, n_experiments: int) -> None:
+    """Units to Delta, statistics of them to Delta: the first day of a daily run."""
     spec, tables = declared(n_experiments), Tables(spark, str(root / "out"))
     exposures = spark.read.parquet(str(root / "exposures"))
     units = units_frame(spec, exposures, {"facts": spark.read.parquet(str(root / "facts"))}, as_of=AS_OF)
@@ -154,9 +163,40 @@ def scan_and_group(spark: SparkSession, root: Path) -> None:
     spark.read.parquet(str(root / "facts")).groupBy("unit").agg(F.sum("x0").alias("x")).write.format("noop").mode("overwrite").save()
 
 
-def compare(spark: SparkSession, root: Path, n_experiments: int) -> None:
+def tea_tasting_seconds(spark: SparkSession, root: Path, n_experiments: int) -> float:
+    """The shape of (c): given our unit table as a DuckDB table, tea-tasting's means of every metric, one experiment after another.
+
+    It makes no unit table and has no segments; a run per segment value would come on top. Means of every metric and experiment are
+    compared with ours.
+    """
+    import duckdb
+    import tea_tasting as tt
+
+    spec = declared(n_experiments)
+    units = Tables(spark, str(root / "out")).read("units")
+    names = [m.name for m in spec.metrics]
+    flat = units.where("n_arms = 1").select("experiment", "arm", *(F.get("measures", F.lit(i)).alias(name) for i, name in enumerate(names)))
+    flat.write.mode("overwrite").parquet(str(root / "flat"))
+    statistics_of = Tables(spark, str(root / "out")).read("statistics").where("variant = 'declared' and segment = ''").collect()
+    ours = {(r["experiment"], r["arm"], r["metric"]): r["mean"][0] for r in statistics_of}
+    connection = duckdb.connect()
+    connection.execute(f"create table flat as select * from read_parquet('{root}/flat/*.parquet')")
+    begun = time.perf_counter()
+    results = {}
+    for e in spec.experiments:
+        experiment = tt.Experiment({name: tt.Mean(name) for name in names}, variant="arm")
+        results[e.name] = experiment.analyze(connection.sql(f"select * from flat where experiment = '{e.name}'"), control="a")
+    seconds = time.perf_counter() - begun
+    for name, result in results.items():
+        for metric in names:
+            told = result[metric]
+            np.testing.assert_allclose([told.control, told.treatment], [ours[name, arm, metric] for arm in "ab"], rtol=1e-9)
+    return seconds
+
+
+def compare(spark: SparkSession, root: Path, n_experiments: int, out: str) -> None:
     """Hold ours against the SQL statements."""
-    rows = Tables(spark, str(root / "out")).read("statistics").where("variant = 'declared'").collect()
+    rows = Tables(spark, str(root / out)).read("statistics").where("variant = 'declared'").collect()
     found = {(r["experiment"], r["arm"], r["segment"], r["segment_value"], r["metric"]): (r["n"], r["mean"][0], r["m2"][0]) for r in rows}
     n_compared = 0
     for number in range(n_experiments):
@@ -204,32 +244,39 @@ def main() -> None:
             spark.read.parquet(str(root / name)).createOrReplaceTempView(name)
         roads: dict[str, Callable[[], object]] = {
             "scan and group by unit": lambda: scan_and_group(spark, root),
-            "ours": lambda: ours(spark, root, given.experiments),
+            "direct": lambda: directly(spark, root, given.experiments),
+            "by stored units": lambda: by_stored_units(spark, root, given.experiments),
         }
         if not given.only_ours:
             roads["one SQL statement per experiment"] = lambda: sql_per_experiment(spark, root, given.experiments)
-        ours(spark, root, min(2, given.experiments))  # warm-up of the JVM, not counted
+        directly(spark, root, min(2, given.experiments))  # warm-up of the JVM, not counted
         seconds: dict[str, list[float]] = {name: [] for name in roads}
         for repeat in range(given.repeats):
             for name, road in roads.items():
                 seconds[name].append(timed(road))
                 print(f"  run {repeat + 1}: {name} {seconds[name][-1]:.1f} s", flush=True)
+        by_metric = tea = 0.0
         if not given.only_ours:
-            compare(spark, root, given.experiments)
+            for out in ("direct", "out"):
+                compare(spark, root, given.experiments, out)
             sample = 8
             by_metric = metric_by_metric(spark, root, given.experiments, sample=sample)
             print(f"  metric by metric: {by_metric:,.0f} s, from {sample} of {50 * given.experiments:,} queries")
+            tea = tea_tasting_seconds(spark, root, given.experiments)
+            print(f"  tea-tasting on DuckDB, given the unit table, without segments: {tea:.1f} s; its means equal ours")
         median = {name: statistics.median(values) for name, values in seconds.items()}
         for name, values in seconds.items():
             print(f"  {name:<34} min {min(values):7.1f} s   median {median[name]:7.1f} s   of {len(values)}")
-        print(f"  ours: {median['ours'] / median['scan and group by unit']:.1f} x the bare scan and group by unit")
-        if not given.only_ours:
-            print(
-                f"  one SQL statement per experiment: {median['one SQL statement per experiment'] / median['ours']:.1f} x the time of ours"
-            )
-            print(f"  metric by metric: {by_metric / median['ours']:.0f} x the time of ours")
-        fewer = timed(lambda: ours(spark, root, max(1, given.experiments // 10)))
-        print(f"  ours with a tenth of the experiments: {fewer:.1f} s; ten times as many take {median['ours'] / fewer:.1f} x the time")
+        for road in ("direct", "by stored units"):
+            told = [f"{median[road] / median['scan and group by unit']:.1f} x the bare scan and group by unit"]
+            if not given.only_ours:
+                told.append(
+                    f"one SQL statement per experiment takes {median['one SQL statement per experiment'] / median[road]:.1f} x as long"
+                )
+                told.append(f"metric by metric {by_metric / median[road]:.0f} x")
+            print(f"  {road}: {'; '.join(told)}")
+        fewer = timed(lambda: directly(spark, root, max(1, given.experiments // 10)))
+        print(f"  direct with a tenth of the experiments: {fewer:.1f} s; ten times as many take {median['direct'] / fewer:.1f} x the time")
     finally:
         shutil.rmtree(root)
         spark.stop()
