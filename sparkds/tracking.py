@@ -6,6 +6,7 @@ Databricks. MLflow is imported here and in `sparkds.models` only.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from sparkds.declaration import Declaration
 from sparkds.errors import ConfigError
 from sparkds.locations import is_directory
 
 STORE = "mlflow"
 """Folder of the embedded store in the output location."""
+IDENTITY = "sparkds.identity"
+"""Tag of a run with a digest of what it is the run of, so that the same is not logged twice."""
+
+
+class Tracking(Declaration):
+    """Where runs are kept.
+
+    Attributes
+    ----------
+    experiment : str
+        MLflow experiment; an absolute workspace path on Databricks.
+    uri : str, optional
+        Tracking address; ``MLFLOW_TRACKING_URI``, the workspace, or a store below the output directory if absent.
+    """
+
+    experiment: str = Field(min_length=1, description="MLflow experiment; an absolute workspace path on Databricks")
+    uri: str | None = Field(default=None, description="MLflow tracking address; a store in the output directory if absent")
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,9 @@ def connect(store: Store, experiment: str) -> str:
 
 
 @contextmanager
-def tracked(store: Store, experiment: str, *, name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[Any]:
+def tracked(
+    store: Store, experiment: str, *, name: str, tags: Mapping[str, str], nested: bool = False, identity: str | None = None
+) -> Iterator[Any]:
     """Run of MLflow; what the block raises marks it as failed.
 
     Parameters
@@ -117,6 +140,8 @@ def tracked(store: Store, experiment: str, *, name: str, tags: Mapping[str, str]
     tags : mapping of str to str
     nested : bool
         Whether it belongs to the run that is open.
+    identity : str, optional
+        Of what it is the run: one that has it already is opened again, and written over.
 
     Yields
     ------
@@ -125,5 +150,14 @@ def tracked(store: Store, experiment: str, *, name: str, tags: Mapping[str, str]
     experiment_id = connect(store, experiment)
     import mlflow
 
-    with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags=dict(tags), nested=nested) as run:
+    digest = None if identity is None else hashlib.sha256(identity.encode()).hexdigest()[:32]  # a filter cannot hold every character
+    told = dict(tags) if digest is None else {**tags, IDENTITY: digest}
+    known = None if digest is None else _run_of(mlflow.MlflowClient(), experiment_id, digest)
+    with mlflow.start_run(run_id=known, experiment_id=experiment_id, run_name=name, tags=told, nested=nested) as run:
         yield run
+
+
+def _run_of(client: Any, experiment_id: str, identity: str) -> str | None:
+    """Newest run with an identity."""
+    found = client.search_runs([experiment_id], filter_string=f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+    return str(found[0].info.run_id) if found else None

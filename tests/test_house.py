@@ -168,7 +168,7 @@ ROOMS = {
     "sessions": ({"", "errors"}, {"pyspark"}),
     "commits": ({""}, set()),
     "locations": ({"errors", "sql"}, {"pyspark"}),
-    "tracking": ({"errors", "locations"}, {"mlflow"}),
+    "tracking": ({"declaration", "errors", "locations"}, {"mlflow", "pydantic"}),
     "tables": ({"", "errors", "sql", "commits", "locations"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
@@ -189,12 +189,14 @@ ROOMS = {
         set(),
     ),
     "jobs.experiment_pictures": (
-        {"errors", "figures", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
-        {"pandas"},
+        {"collect", "errors", "figures", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
+        {"pandas", "pyspark"},
     ),
+    "jobs.experiment_tracking": ({"tracking", "experiments.experiment", "experiments.result_rows"}, {"mlflow"}),
     "jobs.experiment_analyzer": (
         NUMBERS
-        | {"collect", "instants", "tables", "jobs.status", "jobs.experiment_tables", "jobs.experiment_pictures", "experiments.readout"}
+        | {"", "collect", "instants", "sessions", "tables", "tracking", "jobs.status", "experiments.readout"}
+        | {"jobs.experiment_tables", "jobs.experiment_pictures", "jobs.experiment_tracking"}
         | {
             f"experiments.{room}"
             for room in ("analysis", "checks", "decisions", "direct", "effects", "experiment", "metrics", "peeking", "result_rows", "units")

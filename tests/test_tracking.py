@@ -51,3 +51,20 @@ def test_a_deleted_experiment_is_named(tmp_path):
     mlflow.MlflowClient(store.tracking_uri).delete_experiment(number)
     with pytest.raises(ConfigError, match="'gone' is deleted"):
         connect(store, "gone")
+
+
+def test_the_run_of_the_same_thing_is_written_over(tmp_path):
+    import mlflow
+
+    store = store_of(str(tmp_path))
+    runs = []
+    for text in ("first", "second"):
+        with tracked(store, "readouts", name="day", tags={"text": text}, identity="button's day") as run:
+            mlflow.log_text(text, "readout.md")
+        runs.append(run.info.run_id)
+    with tracked(store, "readouts", name="day", tags={}, identity="another") as other:
+        pass
+    assert runs[0] == runs[1] != other.info.run_id
+    client = mlflow.MlflowClient(store.tracking_uri)
+    assert client.get_run(runs[0]).data.tags["text"] == "second"
+    assert mlflow.artifacts.load_text(f"runs:/{runs[0]}/readout.md") == "second"

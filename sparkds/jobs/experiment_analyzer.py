@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from sparkds import collect
+from sparkds import collect, tracking
 from sparkds.days import days_between, known_at, last_ended, microseconds
 from sparkds.errors import ColumnError, ConfigError, DataError, WindowError
 from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, statistics_frame, top_segments
@@ -33,9 +34,12 @@ from sparkds.experiments.result_rows import Result
 from sparkds.experiments.units import StoredUnits, late_units_frame, units_frame
 from sparkds.instants import day_start_column
 from sparkds.jobs import experiment_pictures, experiment_tables
+from sparkds.jobs.experiment_tracking import log_readout
 from sparkds.jobs.status import JobResult, TableResult
+from sparkds.sessions import on_databricks
 from sparkds.sql import quoted
 from sparkds.tables import Tables
+from sparkds.tracking import Tracking
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Observation, SparkSession
@@ -61,6 +65,8 @@ class Config(ExperimentSet):
     store_units : bool
         Keep ``<name>_units``, from which a later day goes on and without which no percentile cap can be found. Without it one pass gives
         the statistics, faster where experiments are analysed once, and every run reads all facts.
+    tracking : Tracking, optional
+        One MLflow run per experiment and day: readout, pictures, definition, effects, versions of all tables.
     redo_hours : float
         Facts and exposures may arrive this late: a day's run goes on from the units of that long before. Later ones are found when
         their table is Delta with a change feed.
@@ -69,6 +75,7 @@ class Config(ExperimentSet):
     name: str = Field(default="experiments", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="stem of the output tables")
     readout: bool = Field(default=True, description="write Markdown and pictures beside the tables, where the output is a local directory")
     store_units: bool = Field(default=True, description="keep the unit table, from which later days go on")
+    tracking: Tracking | None = Field(default=None, description="MLflow experiment for the readouts; none are logged if absent")
     redo_hours: float = Field(default=48, ge=0, description="how late facts and exposures may arrive, in hours")
 
     @model_validator(mode="after")
@@ -146,6 +153,11 @@ class _Run:
         self.days: list[date] = []
         self.intake: dict[str, dict[str, int]] = {}
         self.decided: list[dict[str, str]] = []
+        self.runs: list[dict[str, str]] = []
+        self.store = None
+        if config.tracking is not None:  # a store that is not there is an error before anything is written
+            self.store = tracking.store_of(output.location, uri=config.tracking.uri, on_databricks=on_databricks())
+            tracking.connect(self.store, config.tracking.experiment)
 
     def _source_tables(self) -> list[str]:
         return list(dict.fromkeys([self.spec.exposures.table, *(fact.table for fact in self.spec.facts)]))
@@ -211,8 +223,8 @@ class _Run:
         told = self.source.spark.createDataFrame([(*_for_table(result), day) for result in results], experiment_tables.RESULT_SCHEMA)
         self._write("results", told, day, facts, experiment_tables.results_spec())
         self.days.append(day)
-        if self.config.readout and self.output.is_local:
-            self._read_out(day, results, counts)
+        if self.store is not None or (self.config.readout and self.output.is_local):
+            self._read_out(day, results, counts, self.output.read(self.names["results"]))
 
     def _by_stored_units(self, day: date, facts: dict[str, Any]) -> tuple[DataFrame, DataFrame]:
         """Statistics and counts by way of the unit table."""
@@ -326,15 +338,33 @@ class _Run:
         declared = self.source.spark.createDataFrame(about, schema)
         return _dated(statistics.join(F.broadcast(declared), ["experiment", "metric"]), day)
 
-    def _read_out(self, day: date, results: Sequence[Result], counts: Sequence[Any]) -> None:
+    def _read_out(self, day: date, results: Sequence[Result], counts: Sequence[Any], earlier: DataFrame) -> None:
         """Markdown and pictures of every experiment; a picture that has nothing to show, or no matplotlib, is left out."""
-        folder = Path(self.output.path(f"{self.config.name}_readout").removeprefix("file:"))
-        folder.mkdir(parents=True, exist_ok=True)
-        for experiment in self.spec.experiments:
-            pictures = experiment_pictures.draw(experiment, self.spec.metrics_of(experiment), results, counts, folder)
-            text = markdown(experiment, results, as_of=day, pictures=pictures)
-            (folder / f"{experiment_pictures.file_name(experiment.name)}.md").write_text(text, encoding="utf-8")
-        LOG.info("readout in %s", folder)
+        with TemporaryDirectory() as scratch:
+            keeps = self.config.readout and self.output.is_local
+            folder = Path(self.output.path(f"{self.config.name}_readout").removeprefix("file:")) if keeps else Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            series = experiment_pictures.series_frame(earlier, day)
+            for experiment in self.spec.experiments:
+                metrics = self.spec.metrics_of(experiment)
+                pictures = experiment_pictures.draw(experiment, metrics, results, counts, folder, series=series)
+                text = markdown(experiment, results, as_of=day, pictures=pictures)
+                name = f"{experiment_pictures.file_name(experiment.name)}.md"
+                (folder / name).write_text(text, encoding="utf-8")
+                self._track(experiment, results, day, folder, [name, *pictures.values()])
+            if keeps:
+                LOG.info("readout in %s", folder)
+
+    def _track(self, experiment: Experiment, results: Sequence[Result], day: date, folder: Path, files: Sequence[str]) -> None:
+        """Log the readout, where tracking is on."""
+        if self.config.tracking is None or self.store is None:
+            return
+        written = {name: self.output.version(name) for name in self.names.values() if self.output.exists(name)}
+        run_id = log_readout(
+            self.store, self.config.tracking.experiment, experiment, self.spec, results, as_of=day, folder=folder, files=files,
+            versions={**self.versions, **written},
+        )  # fmt: skip
+        self.runs.append({"experiment": experiment.name, "as_of": day.isoformat(), "run_id": run_id})
 
     def _results(self, day: date, counts: Sequence[Any]) -> list[Result]:
         """Effects, checks and decisions of every experiment."""
@@ -409,7 +439,8 @@ class _Run:
             if self.output.exists(name):
                 tables.append(TableResult(name, self.output.version(name), self.written.get(what, 0)))
         n = sum(counts.get("n_facts", 0) + counts.get("n_exposures", 0) for counts in self.intake.values())
-        return JobResult(n, tables, self.warnings, {"input": self.intake, "days": self.days, "decisions": self.decided})
+        told = {"input": self.intake, "days": self.days, "decisions": self.decided}
+        return JobResult(n, tables, self.warnings, told | ({"runs": self.runs} if self.store is not None else {}))
 
 
 def _dated(frame: DataFrame, day: date) -> DataFrame:

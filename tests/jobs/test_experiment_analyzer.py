@@ -173,6 +173,35 @@ def test_a_readout_for_people_stands_beside_the_tables(spark, analysed):
         assert (folder / picture).stat().st_size > 10_000
 
 
+def test_readouts_are_logged_once_a_day_with_definition_and_table_versions(spark, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    exposures, orders = world(120, seed=7)
+    write(spark, tmp_path, exposures, orders)
+    conf = {**CONF, "tracking": {"experiment": "readouts"}, "readout": False}
+    first = go(spark, tmp_path, conf=conf, start=day(9), end=day(10))
+    assert [run["as_of"] for run in first.sections["runs"]] == [day(9).isoformat(), day(10).isoformat()]
+    again = go(spark, tmp_path, conf=conf, as_of=day(10), rebuild=True)
+    newest = first.sections["runs"][1]["run_id"]
+    assert again.sections["runs"] == [first.sections["runs"][1]]
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/out/mlflow/mlflow.db")
+    run = client.get_run(newest)
+    rows = [
+        r
+        for r in rows_of(spark, tmp_path, "results")
+        if (r["as_of"], r["kind"], r["name"], r["variant"]) == (day(10), "effect", "revenue", "declared")
+    ]
+    (relative,) = [r for r in rows if (r["segment"], r["scale"]) == ("", "relative")]
+    assert run.data.metrics["revenue.b.relative"] == pytest.approx(relative["value"])
+    assert run.data.metrics["revenue.b.relative.pvalue"] == pytest.approx(relative["pvalue"])
+    assert run.data.tags["table.experiments_results"] == str(Tables(spark, str(tmp_path / "out")).version("experiments_results"))
+    assert run.data.tags["table.orders"] == str(Tables(spark, str(tmp_path / "in")).version("orders"))
+    names = {item.path for item in client.list_artifacts(newest)}
+    assert {"button.md", "definition.json", "button_effects.png", "button_course_revenue_b.png"} <= names
+    assert not (tmp_path / "out" / "experiments_readout").exists()
+
+
 def test_a_second_run_changes_nothing(spark, analysed):
     root, first = analysed
     again = go(spark, root, as_of=day(10))
