@@ -42,6 +42,8 @@ ROOMS = {
     "stats.sample_ratio": ({"errors", "stats.arguments", "stats.estimate", "stats.proportions"}, {"numpy", "scipy"}),
     "stats.quantile_difference": ({"stats.arguments", "stats.estimate", "stats.log_histogram"}, {"numpy", "scipy"}),
     "stats.arm_effects": ({"errors", "stats.arguments", "stats.estimate", "stats.moments"}, {"numpy", "scipy"}),
+    "stats.stratified": ({"errors", "stats.arguments", "stats.estimate", "stats.moments"}, {"numpy"}),
+    "stats.omnibus": ({"stats.arguments", "stats.moments", "stats.proportions"}, {"numpy", "scipy"}),
     "stats.designs": ({"errors", "stats.arguments"}, set()),
     "stats.rejection": ({"errors", "stats.designs"}, {"numpy", "scipy"}),
     "stats.power": ({"errors", "stats.arguments", "stats.designs", "stats.rejection"}, {"scipy"}),

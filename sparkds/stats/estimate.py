@@ -149,10 +149,9 @@ def on_ratio_scale(logarithm: Estimate) -> Estimate:
     if logarithm.reason:
         return logarithm
     ratio = math.exp(logarithm.value)
+    low = math.expm1(logarithm.low) if logarithm.low > -math.inf else -math.inf  # an open end stays open
     high = math.expm1(logarithm.high) if logarithm.high < 700 else math.inf
-    return replace(
-        logarithm, value=math.expm1(logarithm.value), std_error=ratio * logarithm.std_error, low=math.expm1(logarithm.low), high=high
-    )
+    return replace(logarithm, value=math.expm1(logarithm.value), std_error=ratio * logarithm.std_error, low=low, high=high)
 
 
 def noninferiority(effect: Estimate, *, margin: float, increase_is_better: bool, alpha: float, df: float = math.inf) -> Estimate:
