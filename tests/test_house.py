@@ -97,7 +97,7 @@ ROOMS = {
     "experiments.effects": (
         {"experiments.experiment", "experiments.metrics", "experiments.peeking", "experiments.result_rows"}
         | {"stats.arm_effects", "stats.bayesian", "stats.estimate", "stats.moments", "stats.multiplicity", "stats.proportions"}
-        | {"stats.quantile_difference"},
+        | {"stats.omnibus", "stats.quantile_difference", "stats.stratified"},
         {"numpy"},
     ),
     "experiments.checks": (

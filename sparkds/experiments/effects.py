@@ -8,23 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from sparkds.experiments.experiment import Experiment
+from sparkds.experiments.experiment import Experiment, ProportionTest
 from sparkds.experiments.metrics import EventQuantile, Metric, Quantile, RatioOfMeans
 from sparkds.experiments.peeking import Look, is_final, peeked
-from sparkds.experiments.result_rows import Result
+from sparkds.experiments.result_rows import Result, Status
 from sparkds.stats.arm_effects import Of, adjusted, difference, relative_difference
 from sparkds.stats.bayesian import normal_effect
 from sparkds.stats.estimate import Estimate, Sides, on_ratio_scale
 from sparkds.stats.moments import Moments
 from sparkds.stats.multiplicity import adjust
-from sparkds.stats.proportions import exact_two_proportions, two_proportions
+from sparkds.stats.omnibus import several_arms
+from sparkds.stats.proportions import chi_square_arms, exact_two_proportions, two_proportions
 from sparkds.stats.quantile_difference import clustered_quantile_difference, quantile_difference
+from sparkds.stats.stratified import post_stratified
 
 Scale = Literal["absolute", "relative"]
+SCALES: Final[tuple[Scale, ...]] = ("absolute", "relative")
 SMALLEST_EXPECTED: Final = 5
 """Successes or failures expected under the null below which proportions are tested exactly."""
 
@@ -110,14 +114,75 @@ def effects(
     """
     by_name = {metric.name: metric for metric in metrics}
     rows: list[tuple[Result, Test | None]] = []
-    for (name, variant, segment, value), arms in cells(statistics).items():
+    by_cell = cells(statistics)
+    for (name, variant, segment, value), arms in by_cell.items():
         metric = by_name.get(name)
         if metric is None:
             continue
         for treatment in experiment.treatments:
             where = Result(experiment.name, "effect", name, variant, treatment, segment, value, role=metric.role)
             rows += _of_cell(experiment, metric, where, arms, ended=ended, earlier=earlier or {})
-    return _corrected(experiment, rows)
+    told = _corrected(experiment, rows)
+    beside = [row for metric in metrics for row in (*_stratified(experiment, metric, by_cell), *_omnibus(experiment, metric, by_cell))]
+    ended_or_planned = {(row.name, row.arm): row.status for row in told if row.variant == "declared" and not row.segment}
+    return told + [replace(row, status=row.status or _shared(ended_or_planned, row)) for row in beside]
+
+
+def _shared(status: Mapping[tuple[str, str], Status], row: Result) -> Status:
+    """Whether a row beside the declared one is final: as that is."""
+    same = [told for (name, arm), told in status.items() if name == row.name and row.arm in ("", arm)]
+    return "not_final" if "not_final" in same else ""
+
+
+def _stratified(experiment: Experiment, metric: Metric, by_cell: Mapping[Cell, Mapping[str, Statistic]]) -> list[Result]:
+    """Effects of the treatments post-stratified by the declared segment or by phases; without covariates."""
+    stratum = experiment.strata or ("(phase)" if experiment.phases else None)
+    if stratum is None or isinstance(metric, Quantile | EventQuantile) or experiment.peeking.kind == "group_sequential":
+        return []
+    mine = sorted(key for key in by_cell if key[:3] == (metric.name, "declared", stratum))
+    strata = [{arm: told.moments for arm, told in by_cell[key].items()} for key in mine]
+    rows = []
+    for treatment in experiment.treatments if strata else ():
+        n = sum(m.n for one in strata for m in one.values())
+        where = Result(experiment.name, "effect", metric.name, "post_stratified", treatment, role=metric.role, n_units=n)
+        for scale in SCALES:
+            sides, null = _hypothesis(experiment, metric, scale)
+
+            compared = partial(
+                post_stratified,
+                strata,
+                control=experiment.control,
+                treatment=treatment,
+                sides=sides,
+                of=_of(metric),
+                scale=scale,
+                null=null,
+            )
+
+            def at(alpha: float, compared: Callable[..., Estimate] = compared) -> Estimate:
+                return compared(alpha=alpha)
+
+            test = _with_peeking(at, experiment, scale=scale, sides=sides, null=null, n=n, looks=())
+            rows.append(replace(where, scale=scale).with_estimate(test(experiment.alpha)))
+    return rows
+
+
+def _omnibus(experiment: Experiment, metric: Metric, by_cell: Mapping[Cell, Mapping[str, Statistic]]) -> list[Result]:
+    """Test of all arms together, where there are more than two and the horizon is fixed."""
+    arms = by_cell.get((metric.name, "declared", "", ""))
+    if len(experiment.arms) < 3 or isinstance(metric, Quantile | EventQuantile) or experiment.peeking.kind != "fixed" or arms is None:
+        return []
+    moments = [arms[arm].moments if arm in arms else Moments.zero(len(metric.terms)) for arm in experiment.arms]
+    where = Result(experiment.name, "effect", metric.name, "omnibus", role=metric.role, n_units=sum(m.n for m in moments))
+    if metric.binary:
+        found = chi_square_arms([round(float(m.mean[0]) * m.n) for m in moments], [m.n for m in moments])
+        told = replace(where, method="chi-square over all arms")
+        if found.reason:
+            return [replace(told, status="not_computable", reason=found.reason)]
+        return [replace(told, statistic=found.statistic, pvalue=found.pvalue, log10_pvalue=found.log10_pvalue)]
+    tested = several_arms(moments, of=_of(metric))
+    told = replace(where, method=tested.method, reason=tested.reason, status="not_computable" if tested.reason else "")
+    return [replace(told, statistic=tested.statistic, pvalue=tested.pvalue, log10_pvalue=tested.log10_pvalue)]
 
 
 def _of_cell(
@@ -150,7 +215,7 @@ def _of_cell(
             if isinstance(metric, Quantile | EventQuantile) and scale == "relative":
                 continue
             sides, null = _hypothesis(experiment, metric, scale)
-            plain = _test(metric, moments, arms, control, treatment, scale=scale, sides=sides, null=null, covariates=covariates)
+            plain = _test(experiment, metric, moments, arms, treatment, scale=scale, sides=sides, null=null, covariates=covariates)
             looks = earlier.get((metric.name, treatment, scale), ()) if variant == "declared" and not where.segment else ()
             test = _with_peeking(plain, experiment, scale=scale, sides=sides, null=null, n=n, looks=looks)
             found.append((replace(told, scale=scale).with_estimate(test(experiment.alpha)), test))
@@ -211,10 +276,10 @@ def _hypothesis(experiment: Experiment, metric: Metric, scale: Scale) -> tuple[S
 
 
 def _test(
+    experiment: Experiment,
     metric: Metric,
     moments: Mapping[str, Moments],
     arms: Mapping[str, Statistic],
-    control: str,
     treatment: str,
     *,
     scale: Scale,
@@ -222,6 +287,8 @@ def _test(
     null: float,
     covariates: bool,
 ) -> Test:
+    control = experiment.control
+
     def at(alpha: float) -> Estimate:
         if isinstance(metric, Quantile | EventQuantile):
             c, t = arms.get(control), arms.get(treatment)
@@ -233,25 +300,29 @@ def _test(
             return clustered_quantile_difference(sketches[0], sketches[1], share=metric.share, n=n, alpha=alpha, sides=sides)
         if scale == "relative":
             return relative_difference(
-                moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates, null=null
-            )
+                moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates, null=null,
+                method=experiment.relative,
+            )  # fmt: skip
         if metric.binary and not (metric.covariates and covariates):
-            return _proportions(moments[control], moments[treatment], alpha=alpha, sides=sides)
+            return _proportions(moments[control], moments[treatment], experiment.proportions, alpha=alpha, sides=sides)
         return difference(moments, control=control, treatment=treatment, alpha=alpha, sides=sides, of=_of(metric), covariates=covariates)
 
     return at
 
 
-def _proportions(control: Moments, treatment: Moments, *, alpha: float, sides: Sides) -> Estimate:
-    """Pooled z-test with Newcombe's interval; Fisher's exact p-value where few successes or failures are expected."""
+def _proportions(control: Moments, treatment: Moments, how: ProportionTest, *, alpha: float, sides: Sides) -> Estimate:
+    """z-test with its interval; an exact p-value where it is declared, or where few successes or failures are expected."""
     x_c, x_t = (round(m.mean[0] * m.n) for m in (control, treatment))
-    found = two_proportions(x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, interval="newcombe")
+    found = two_proportions(
+        x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, variance=how.variance, continuity=how.continuity, interval=how.interval
+    )
     n = control.n + treatment.n
     pooled = (x_c + x_t) / n if n else 0.0
     expected = min((m.n * share for m in (control, treatment) for share in (pooled, 1 - pooled)), default=0.0)
-    if found.reason or expected >= SMALLEST_EXPECTED:
+    if found.reason or how.exact == "never" or (how.exact == "auto" and expected >= SMALLEST_EXPECTED):
         return found
-    exact = exact_two_proportions(x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, method="fisher")
+    exactly = "fisher" if how.exact == "auto" else how.exact
+    exact = exact_two_proportions(x_c, control.n, x_t, treatment.n, alpha=alpha, sides=sides, method=exactly)
     if exact.reason:
         return found
     return replace(found, pvalue=exact.pvalue, log10_pvalue=exact.log10_pvalue, method=f"{found.method}; p-value: {exact.method}")

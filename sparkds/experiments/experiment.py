@@ -119,6 +119,27 @@ class Prior(Declaration):
     std: float = Field(gt=0, description="standard deviation of relative changes seen so far")
 
 
+class ProportionTest(Declaration):
+    """How absolute differences of proportions are tested and bounded.
+
+    Attributes
+    ----------
+    variance : {"pooled", "unpooled"}
+        Under the test.
+    continuity : bool
+        Yates' correction.
+    interval : {"newcombe", "wald", "agresti_caffo", "miettinen_nurminen"}
+    exact : {"auto", "never", "fisher", "boschloo", "barnard"}
+        Whose p-value is exact: Fisher's where fewer than 5 successes or failures are expected in an arm (auto), nobody's, or everyone's
+        by one test.
+    """
+
+    variance: Literal["pooled", "unpooled"] = Field(default="pooled", description="variance under the test")
+    continuity: bool = Field(default=False, description="Yates' continuity correction")
+    interval: Literal["newcombe", "wald", "agresti_caffo", "miettinen_nurminen"] = Field(default="newcombe", description="interval")
+    exact: Literal["auto", "never", "fisher", "boschloo", "barnard"] = Field(default="auto", description="exact p-value: when, or which")
+
+
 Peeking = Annotated[FixedHorizon | GroupSequential | AlwaysValid, Field(discriminator="kind")]
 
 
@@ -150,6 +171,12 @@ class Experiment(Declaration):
     correction : str
         Over the family of primary metrics × arms, and over segments apart.
     peeking : FixedHorizon, GroupSequential or AlwaysValid
+    proportions : ProportionTest
+    relative : {"log_ratio", "fieller"}
+        Interval of relative changes; Fieller's with a fixed horizon only.
+    strata : str, optional
+        Segment over which effects are post-stratified, in rows of the variant ``post_stratified``; the phases, where there are some and
+        this is absent. It must be known before the exposure.
     prior : Prior, optional
         Rows of the variant ``bayesian`` then give posterior, chance to beat and expected loss.
     novelty_days : int
@@ -176,6 +203,9 @@ class Experiment(Declaration):
         description="correction over primary metrics × arms"
     )
     peeking: Peeking = Field(description="when a look is allowed")
+    proportions: ProportionTest = Field(default=ProportionTest(), description="test and interval of proportions")
+    relative: Literal["log_ratio", "fieller"] = Field(default="log_ratio", description="interval of relative changes")
+    strata: str | None = Field(default=None, description="segment over which effects are post-stratified too")
     prior: Prior | None = Field(default=None, description="normal prior of the relative effects, for a Bayesian result")
     novelty_days: int = Field(default=0, ge=0, le=60, description="days since exposure shown one by one for primary metrics")
     srm_alpha: float = Field(default=0.001, gt=0, lt=0.5, description="level of the sample ratio mismatch test")
@@ -197,6 +227,10 @@ class Experiment(Declaration):
             )
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"{where}: end {self.end} is not after start {self.start}")
+        if self.strata is not None and self.strata not in self.segments:
+            raise ValueError(f"{where}: strata '{self.strata}' is no segment{closest(self.strata, self.segments)}; add it to segments")
+        if self.relative == "fieller" and self.peeking.kind != "fixed":
+            raise ValueError(f"{where}: Fieller's interval holds for a fixed horizon only; take relative: log_ratio")
         starts: list[datetime] = [self.start, *(phase.start for phase in self.phases)]
         if starts != sorted(set(starts)):
             raise ValueError(f"{where}: phases must start after the experiment and one after another")

@@ -73,6 +73,97 @@ def test_a_mean_is_compared_by_welchs_test_and_a_share_by_the_pooled_z_test():
     assert {r.status for r in rows} == {""}
 
 
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [
+        ({"variance": "unpooled", "interval": "wald"}, "wald"),
+        ({"interval": "agresti_caffo"}, "agresti_caffo"),
+        ({"interval": "miettinen_nurminen"}, "miettinen_nurminen"),
+        ({"exact": "barnard"}, "barnard"),
+        ({"exact": "boschloo"}, "boschloo"),
+        ({"continuity": True}, "continuity"),
+    ],
+)
+def test_the_test_of_proportions_is_chosen_and_named(how, method):
+    from sparkds.stats.proportions import exact_two_proportions, two_proportions
+
+    x, y = np.repeat([1.0, 0.0], [12, 48]), np.repeat([1.0, 0.0], [22, 40])
+    rows = effects(experiment(proportions=how), [BOUGHT], [statistic(BOUGHT, "c", x), statistic(BOUGHT, "t", y)], ended=True)
+    row = only(rows, scale="absolute")
+    known = two_proportions(12, 60, 22, 62, alpha=0.05, **{k: v for k, v in how.items() if k != "exact"})
+    pvalue = known.pvalue if "exact" not in how else exact_two_proportions(12, 60, 22, 62, alpha=0.05, method=how["exact"]).pvalue
+    assert (row.low, row.high, row.pvalue) == (known.low, known.high, pvalue)
+    assert method in row.method.lower().replace("-", "_")
+
+
+def test_exact_pvalues_are_never_taken_when_that_is_declared():
+    few = [statistic(BOUGHT, "c", [1] + [0] * 29), statistic(BOUGHT, "t", [1] * 6 + [0] * 24)]
+    row = only(effects(experiment(proportions={"exact": "never"}), [BOUGHT], few, ended=True), scale="absolute")
+    assert "fisher" not in row.method.lower()
+
+
+def test_fiellers_interval_is_a_choice_for_a_fixed_horizon():
+    from sparkds.stats.arm_effects import relative_difference
+
+    a, b = raw(1, 300, 10), raw(2, 320, 10.3)
+    told = [statistic(REVENUE, "c", a), statistic(REVENUE, "t", b)]
+    row = only(effects(experiment(relative="fieller"), [REVENUE], told, ended=True), scale="relative")
+    arms = {"c": Moments.of(a[:, None]), "t": Moments.of(b[:, None])}
+    known = relative_difference(arms, control="c", treatment="t", alpha=0.05, method="fieller")
+    assert (row.low, row.high) == (known.low, known.high)
+    assert "Fieller" in row.method
+    with pytest.raises(ValueError, match="fixed horizon only"):
+        experiment(relative="fieller", peeking={"kind": "always_valid", "planned_n": 100})
+
+
+def test_a_guardrails_interval_is_open_on_the_side_that_is_not_tested():
+    told = [statistic(LOAD, "c", raw(1, 300, 10)), statistic(LOAD, "t", raw(2, 300, 10))]
+    row = only(effects(experiment(), [LOAD], told, ended=True), scale="relative")
+    assert row.low == -math.inf
+    assert math.isfinite(row.high)
+
+
+def test_effects_are_post_stratified_by_phases_and_by_a_declared_segment():
+    phased = experiment(phases=[{"start": "2026-01-08T00:00Z", "weights": {"c": 0.1, "t": 0.9}}])
+    by_phase = [(raw(1, 900, 0), raw(2, 100, 0)), (raw(3, 100, 4), raw(4, 900, 4))]
+    cells = [
+        statistic(REVENUE, arm, x, segment="(phase)", value=str(i))
+        for i, pair in enumerate(by_phase)
+        for arm, x in zip("ct", pair, strict=True)
+    ]
+    cells += [statistic(REVENUE, arm, np.concatenate([pair[i] for pair in by_phase])) for i, arm in enumerate("ct")]
+    rows = effects(phased, [REVENUE], cells, ended=True)
+    plain = only(rows, variant="declared", scale="absolute", segment="")
+    stratified = only(rows, variant="post_stratified", scale="absolute")
+    wanted = np.mean([t.mean() - c.mean() for c, t in by_phase])
+    assert plain.value > 3
+    assert stratified.value == pytest.approx(wanted)
+    assert stratified.low < 0 < stratified.high
+    assert "over 2 strata" in stratified.method
+    renamed = [replace(c, segment="plan") if c.segment else c for c in cells]
+    by_plan = effects(experiment(segments=["plan"], strata="plan"), [REVENUE], renamed, ended=True)
+    assert only(by_plan, variant="post_stratified", scale="absolute").value == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="did you mean 'plan'"):
+        experiment(segments=["plan"], strata="plans")
+
+
+def test_several_arms_are_tested_together_once_and_only_for_a_fixed_horizon():
+    data = {"c": raw(1, 200, 5), "t": raw(2, 150, 5.1), "u": raw(3, 180, 5.6)}
+    bought = {"c": 20, "t": 30, "u": 45}
+    told = [statistic(REVENUE, arm, x) for arm, x in data.items()]
+    told += [statistic(BOUGHT, arm, np.repeat([1.0, 0.0], [n, 200 - n])) for arm, n in bought.items()]
+    rows = effects(experiment(**THREE), [REVENUE, BOUGHT], told, ended=True)
+    share = only(rows, name="bought", variant="omnibus")
+    known = stats.chi2_contingency([[n, 200 - n] for n in bought.values()], correction=False)
+    assert (share.arm, share.statistic, share.pvalue) == ("", pytest.approx(known.statistic), pytest.approx(known.pvalue))
+    mean = only(rows, name="revenue", variant="omnibus")
+    assert "analysis of variance" in mean.method
+    assert mean.pvalue < 1e-6
+    looked = experiment(**THREE, peeking={"kind": "always_valid", "planned_n": 500})
+    assert not [r for r in effects(looked, [REVENUE], told[:3], ended=True) if r.variant == "omnibus"]
+    assert not [r for r in effects(experiment(), [REVENUE], told[:2], ended=True) if r.variant == "omnibus"]
+
+
 def test_few_expected_successes_are_tested_exactly():
     rows = effects(
         experiment(), [BOUGHT], [statistic(BOUGHT, "c", [1] + [0] * 29), statistic(BOUGHT, "t", [1] * 6 + [0] * 24)], ended=True
