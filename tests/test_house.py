@@ -105,6 +105,7 @@ ROOMS = {
         | {"stats.arm_effects", "stats.heterogeneity", "stats.moments", "stats.multiplicity", "stats.proportions", "stats.sample_ratio"},
         {"numpy"},
     ),
+    "experiments.deviations": ({"experiments.experiment", "experiments.metrics", "experiments.result_rows"}, set()),
     "experiments.readout": ({"experiments.experiment", "experiments.result_rows"}, set()),
     "experiments.decisions": (
         {"experiments.effects", "experiments.experiment", "experiments.metrics", "experiments.result_rows"},
@@ -201,7 +202,19 @@ ROOMS = {
         | {"jobs.experiment_tables", "jobs.experiment_pictures", "jobs.experiment_tracking"}
         | {
             f"experiments.{room}"
-            for room in ("analysis", "checks", "decisions", "direct", "effects", "experiment", "metrics", "peeking", "result_rows", "units")
+            for room in (
+                "analysis",
+                "checks",
+                "decisions",
+                "deviations",
+                "direct",
+                "effects",
+                "experiment",
+                "metrics",
+                "peeking",
+                "result_rows",
+                "units",
+            )
         },
         {"pydantic", "pyspark"},
     ),

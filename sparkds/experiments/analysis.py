@@ -104,6 +104,25 @@ def counts_frame(spec: ExperimentSet, units: DataFrame, *, shown: Mapping[tuple[
     )
 
 
+def randomised_frame(spec: ExperimentSet, exposures: DataFrame) -> DataFrame:
+    """What was randomised, against the units: one row per experiment with ``n_units``, ``n_randomised`` and ``n_split``.
+
+    ``n_split`` counts what was randomised once but has units in several arms. Needs ``exposures.randomised_by``; one scan of the exposures.
+    """
+    source = spec.exposures
+    assert source.randomised_by is not None
+    seen = exposures.select(
+        F.col(quoted(source.experiment)).cast("string").alias("experiment"),
+        F.col(quoted(source.randomised_by)).alias("randomised"),
+        F.col(quoted(source.unit)).alias("unit"),
+        F.col(quoted(source.arm)).alias("arm"),
+    ).where(F.col("experiment").isin([e.name for e in spec.experiments]))
+    each = seen.groupBy("experiment", "randomised").agg(F.count_distinct("unit").alias("n_units"), F.count_distinct("arm").alias("n_arms"))
+    return each.groupBy("experiment").agg(
+        F.sum("n_units").alias("n_units"), F.count(F.lit(1)).alias("n_randomised"), F.count_if(F.col("n_arms") > 1).alias("n_split")
+    )
+
+
 def percentile_caps(spec: ExperimentSet, units: DataFrame) -> dict[tuple[str, str], float]:
     """Percentile of every metric with a percentile cap, pooled over the arms; one pass over the units.
 
@@ -186,4 +205,13 @@ def _shown_column(spec: ExperimentSet, name: str, shown: Mapping[tuple[str, str]
     return told
 
 
-__all__ = ["ALL", "absolute_caps", "counts_frame", "percentile_caps", "statistics_frame", "taken_column", "top_segments"]
+__all__ = [
+    "ALL",
+    "absolute_caps",
+    "counts_frame",
+    "percentile_caps",
+    "randomised_frame",
+    "statistics_frame",
+    "taken_column",
+    "top_segments",
+]

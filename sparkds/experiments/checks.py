@@ -170,6 +170,40 @@ def _crossover(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> lis
     ]  # fmt: skip
 
 
+def randomised_checks(experiment: Experiment, rows: Iterable[Mapping[str, Any]]) -> list[Result]:
+    """Whether the unit of the analysis is finer than what was randomised.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    rows : iterable of rows
+        As `sparkds.experiments.analysis.randomised_frame` gives them.
+
+    Returns
+    -------
+    list of Result
+        ``fail`` where units of one randomised thing are in several arms; ``warn`` where there are more units than randomised things, since
+        the units of one are alike and errors come out too small.
+    """
+    mine = [row for row in rows if row["experiment"] == experiment.name]
+    if not mine:
+        return []
+    units, randomised, split = (int(mine[0][name]) for name in ("n_units", "n_randomised", "n_split"))
+    told: dict[str, Any] = {"value": units / randomised, "n_control": randomised, "n_treatment": units}
+    if split:
+        reason = f"{split} of {randomised} that were randomised have units in several arms"
+        return [
+            _check(
+                experiment, "randomisation_unit", "fail", reason=reason, action="look at the assignment; it is not by that column", **told
+            )
+        ]
+    if units > randomised:
+        reason = f"{units} units, but only {randomised} were randomised; errors by unit are too small"
+        action = "take what was randomised as the unit, and a mean per finer unit as ratio_of_means"
+        return [_check(experiment, "randomisation_unit", "warn", reason=reason, action=action, **told)]
+    return [_check(experiment, "randomisation_unit", "ok", reason="every unit was randomised by itself", **told)]
+
+
 def _unplanned(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[Result]:
     n = sum(row["analysed"] for row in rows if row["segment"] == "")
     fraction = unplanned_look(experiment.peeking, n=n)

@@ -25,9 +25,14 @@ class Exposures(Declaration):
     table : str
     experiment, unit, arm, time : str
         Its columns; `time` is a timestamp, or one without zone together with ``time_zone`` of the set.
+    randomised_by : str, optional
+        Column of what was randomised (a household, a shop) where the unit is finer; a check then says whether errors can be trusted.
     """
 
     table: str = Field(description="table in the input location")
+    randomised_by: str | None = Field(
+        default=None, description="column that names what was randomised, where that is coarser than the unit"
+    )
     experiment: str = Field(default="experiment", description="column that names the experiment")
     unit: str = Field(default="unit", description="column that names the unit")
     arm: str = Field(default="arm", description="column that names the arm")

@@ -46,8 +46,12 @@ def markdown(experiment: Experiment, results: Sequence[Result], *, as_of: date, 
     parts.append(_checks(checks))
     for role, title in ROLES.items():
         mine = [row for row in effects if row.role == role and not row.segment and not row.variant.startswith("day_")]
-        if mine:
-            parts.append(f"## {title}\n\n{_effects(mine)}")
+        together = [row for row in mine if row.variant == "omnibus"]
+        pairs = [row for row in mine if row.variant != "omnibus"]
+        if pairs:
+            parts.append(f"## {title}\n\n{_effects(pairs)}")
+        if together:
+            parts.append("\n".join(f"- all arms of {_text(row.name)} together: {_text(_all_arms(row))}" for row in together))
     segments = [row for row in effects if row.segment and row.scale == "absolute"]
     if segments:
         parts.append(f"## Segments\n\n{_segments(segments)}")
@@ -115,6 +119,10 @@ def _effects(rows: Sequence[Result]) -> str:
             )
         )
     return _table(heads, lines)
+
+
+def _all_arms(row: Result) -> str:
+    return row.reason or f"p {_p(row)} ({row.method})"
 
 
 def _segments(rows: Sequence[Result]) -> str:

@@ -21,9 +21,10 @@ from pydantic import Field, model_validator
 from sparkds import collect, tracking
 from sparkds.days import days_between, known_at, last_ended, microseconds
 from sparkds.errors import ColumnError, ConfigError, DataError, WindowError
-from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, statistics_frame, top_segments
-from sparkds.experiments.checks import checks
+from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, randomised_frame, statistics_frame, top_segments
+from sparkds.experiments.checks import checks, randomised_checks
 from sparkds.experiments.decisions import decisions
+from sparkds.experiments.deviations import deviations, recorded
 from sparkds.experiments.direct import direct_statistics
 from sparkds.experiments.effects import effects, statistic_of
 from sparkds.experiments.experiment import Experiment, ExperimentSet
@@ -172,7 +173,8 @@ class _Run:
         from pyspark.sql import functions as F
 
         seen = self.spec.exposures
-        for column in (seen.experiment, seen.unit, seen.arm, seen.time, *self.spec.segments, *self.spec.attributes):
+        coarser = () if seen.randomised_by is None else (seen.randomised_by,)
+        for column in (seen.experiment, seen.unit, seen.arm, seen.time, *coarser, *self.spec.segments, *self.spec.attributes):
             if column not in self.exposures.columns:
                 raise ColumnError.missing(column, self.exposures.columns, f"table '{seen.table}'")
         for fact in self.spec.facts:
@@ -221,7 +223,8 @@ class _Run:
         self._write("statistics", statistics, day, facts, experiment_tables.statistics_spec())
         results = self._results(day, counts)
         told = self.source.spark.createDataFrame([(*_for_table(result), day) for result in results], experiment_tables.RESULT_SCHEMA)
-        self._write("results", told, day, facts, experiment_tables.results_spec())
+        declared = {e.name: recorded(e, self.spec.metrics_of(e)) for e in self.spec.experiments}
+        self._write("results", told, day, {**facts, "declared": declared}, experiment_tables.results_spec())
         self.days.append(day)
         if self.store is not None or (self.config.readout and self.output.is_local):
             self._read_out(day, results, counts, self.output.read(self.names["results"]))
@@ -370,16 +373,30 @@ class _Run:
         """Effects, checks and decisions of every experiment."""
         rows = collect.small_rows(self._slice("statistics", day), most=MOST_RESULTS)
         results: list[Result] = []
+        first = self._first_declared()
+        randomised = collect.small_rows(randomised_frame(self.spec, self.exposures)) if self.spec.exposures.randomised_by else []
         for experiment in self.spec.experiments:
             mine = [statistic_of(row) for row in rows if row["experiment"] == experiment.name]
             metrics = self.spec.metrics_of(experiment)
             ended = experiment.end is not None and known_at(day, ZoneInfo(self.spec.time_zone)) >= experiment.end
             found = effects(experiment, metrics, mine, ended=ended, earlier=self._earlier(experiment, day))
             checked = checks(experiment, metrics, mine, counts, found, intake=self.intake.get("exposures"))
+            n = sum(row["analysed"] for row in counts if row["experiment"] == experiment.name and row["segment"] == "")
+            checked += randomised_checks(experiment, randomised)
+            checked += deviations(experiment, metrics, first.get(experiment.name), n=n)
             decided = decisions(experiment, metrics, found, checked)
             self._tell(experiment, day, checked, decided)
             results += [*found, *checked, *decided]
         return results
+
+    def _first_declared(self) -> dict[str, Any]:
+        """How each experiment was declared when it was first analysed."""
+        found: dict[str, Any] = {}
+        if self.output.exists(self.names["results"]):
+            for commit in sorted(self.output.commits(self.names["results"]), key=lambda c: c.version):
+                for name, told in commit.metadata.get("declared", {}).items():
+                    found.setdefault(name, told)
+        return found
 
     def _earlier(self, experiment: Experiment, day: date) -> dict[tuple[str, str, str], list[Look]]:
         """What earlier days of a sequential experiment saw."""

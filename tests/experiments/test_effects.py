@@ -424,3 +424,13 @@ def test_what_a_unit_without_a_row_means_can_be_written_in_yaml():
     told = yaml.safe_load("{kind: sum, name: m, fact: f, column: x, absent: not_observed}")
     assert Sum.model_validate(told).absent == "not_observed"
     assert Mean(name="m", fact="f", column="x").absent == "not_observed"
+
+
+@pytest.mark.parametrize(("n_units", "n_randomised", "n_split", "status"), [(10, 10, 0, "ok"), (30, 10, 0, "warn"), (30, 10, 2, "fail")])
+def test_a_unit_finer_than_what_was_randomised_is_told(n_units, n_randomised, n_split, status):
+    from sparkds.experiments.checks import randomised_checks
+
+    told = [{"experiment": "e", "n_units": n_units, "n_randomised": n_randomised, "n_split": n_split}]
+    (row,) = randomised_checks(experiment(), told)
+    assert (row.status, row.value) == (status, n_units / n_randomised)
+    assert randomised_checks(experiment(), []) == []

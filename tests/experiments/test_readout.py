@@ -63,3 +63,11 @@ def test_what_is_not_final_is_said_loudly():
 
 def test_an_experiment_without_rows_has_a_readout_too():
     assert markdown(EXPERIMENT, [], as_of=date(2026, 2, 1)).startswith("# a")
+
+
+def test_a_test_of_all_arms_is_a_line_and_not_a_pair():
+    together = Result(
+        "a|b", "effect", "revenue", "omnibus", role="primary", pvalue=0.012, log10_pvalue=-1.92, method="Welch's analysis of variance"
+    )
+    told = markdown(EXPERIMENT, [*ROWS, together], as_of=date(2026, 2, 1))
+    assert "- all arms of revenue together: p 0.0120 (Welch's analysis of variance)" in told

@@ -244,6 +244,21 @@ def test_without_stored_units_the_results_are_the_same_from_one_pass(spark, tmp_
     assert any("no unit was exposed" in warning for warning in nothing.warnings)
 
 
+def test_what_differs_from_the_first_analysis_is_a_check(spark, tmp_path):
+    exposures, orders = world(80, seed=9)
+    write(spark, tmp_path, exposures, orders)
+    direct = {**CONF, "store_units": False, "metrics": CONF["metrics"][1:], "exposures": {"table": "exposures", "randomised_by": "country"}}
+    go(spark, tmp_path, conf=direct, as_of=day(9))
+    stricter = {**direct, "experiments": [{**CONF["experiments"][0], "alpha": 0.01}]}
+    go(spark, tmp_path, conf=stricter, as_of=day(10))
+    rows = [r for r in rows_of(spark, tmp_path, "results") if r["kind"] == "check"]
+    told = {(r["as_of"], r["variant"]): r for r in rows if r["name"] == "deviation_from_plan"}
+    assert set(told) == {(day(10), "alpha")}
+    assert told[day(10), "alpha"]["reason"] == "alpha was 0.05 at the first analysis and is 0.01"
+    (unit, _) = [r for r in rows if r["name"] == "randomisation_unit"]
+    assert (unit["status"], unit["n_control"], unit["n_treatment"]) == ("fail", 2, 80)
+
+
 def test_a_new_metric_joins_what_is_stored(spark, tmp_path):
     exposures, orders = world(80, seed=3)
     write(spark, tmp_path, until(exposures, 3, 6), until(orders, 1, 6))
