@@ -28,6 +28,7 @@ ROOMS = {
     "errors": (set(), set()),
     "days": (set(), set()),
     "sql": (set(), set()),
+    "hashing": ({"errors"}, set()),
     "declaration": (set(), {"pydantic"}),
     "features.windows": (NUMBERS, {"numpy"}),
     "stats": (set(), set()),
@@ -51,7 +52,7 @@ ROOMS = {
     "stats.always_valid": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
     # layer 2: statements
     "experiments": (set(), set()),
-    "experiments.assignment": (NUMBERS, {"pydantic"}),
+    "experiments.assignment": (NUMBERS | {"hashing"}, {"pydantic"}),
     "features.states": (NUMBERS, set()),
     "features.reduced": (NUMBERS | STATEMENTS, {"numpy"}),
     "features.aggregations": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
@@ -65,6 +66,7 @@ ROOMS = {
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyspark"}),
     "instants": (NUMBERS, {"pyspark"}),
+    "hash_columns": ({"hashing"}, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
     "features.tiles": (NUMBERS | STATEMENTS | {"instants"}, {"pyspark"}),
     "features.snapshots": (
@@ -127,7 +129,7 @@ ROOMS = {
         set(),
     ),
     "stats.balance": ({"errors", "stats.estimate", "stats.group_moments"}, set()),
-    "experiments.assignment_columns": (NUMBERS | {"experiments.assignment"}, {"pyspark"}),
+    "experiments.assignment_columns": (NUMBERS | {"hashing", "hash_columns", "experiments.assignment"}, {"pyspark"}),
     "experiments.balance": (NUMBERS | {"collect", "stats.arguments", "stats.balance", "stats.group_moments"}, {"numpy", "pyspark"}),
     "experiments.plan_document": (
         NUMBERS | {"experiments.design", "experiments.experiment", "experiments.metric_plan", "experiments.plan"},
@@ -140,6 +142,10 @@ ROOMS = {
         | {"experiments.assignment_columns", "experiments.balance"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    # models: declarations and numbers, then Spark, then MLflow
+    "models": (set(), set()),
+    "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
+    "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
