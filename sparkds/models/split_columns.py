@@ -124,8 +124,6 @@ def split_frame(
     for name, cut in known.items():
         inside = (stratum == F.lit(name)) & entity.isNotNull()
         part = F.when(inside, _part_at(place, F.lit(cut.train), F.lit(cut.validation))).otherwise(part)
-            part
-        )
     return frame.withColumn("split", part)
 
 
