@@ -146,6 +146,7 @@ ROOMS = {
     "models": (set(), set()),
     "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
     "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
+    "models.estimators": (NUMBERS, {"pydantic", "sklearn", "threadpoolctl"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
