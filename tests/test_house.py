@@ -147,6 +147,11 @@ ROOMS = {
     "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
     "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
     "models.estimators": (NUMBERS, {"pydantic", "sklearn", "threadpoolctl"}),
+    "models.score_metrics": (NUMBERS, {"numpy", "pydantic", "sklearn"}),
+    "models.training": (
+        NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
+        {"joblib", "numpy", "pydantic", "sklearn", "threadpoolctl"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),

@@ -54,6 +54,7 @@ class Estimator(Declaration):
     """Whether the model itself takes NaN in numbers."""
     scales: ClassVar[bool] = False
 
+    kind: str
     most_categories: int = Field(
         default=20, ge=2, le=1000, description="columns that a text feature becomes, the one of other values included"
     )
