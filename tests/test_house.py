@@ -152,6 +152,7 @@ ROOMS = {
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
         {"joblib", "numpy", "pydantic", "sklearn", "threadpoolctl"},
     ),
+    "models.registry": ({"errors", "models.estimators"}, {"mlflow", "numpy"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),

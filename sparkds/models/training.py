@@ -329,9 +329,7 @@ def importance_of(pipeline: Any, data: TrainingRows, training: Training) -> list
     from sklearn.inspection import permutation_importance
     from threadpoolctl import threadpool_limits
 
-    if training.importance is None or math.isnan(
-        figures(data.label, scores_of(pipeline, data, training.task), training.task)[RANKING[training.task]][0]
-    ):
+    if training.importance is None:
         return []
     chosen = np.sort(np.random.default_rng(training.seed).permutation(len(data))[: training.importance.max_rows])
     sample = data.at(chosen)

@@ -158,7 +158,7 @@ def test_regression_is_measured_beside_a_mean_and_a_line():
     part = np.array([Hashed(seed=4, shares=SHARES).part_of(str(i)) for i in range(len(rows))], dtype=object)
     data = TrainingRows(rows, y, part, FeatureColumns(tuple(rows.columns)))
     found = train(data, Training(task="regression", estimator=HistGradientBoosting(n_trees=30), seed=1, learning_curve=(0.3, 1)))
-    assert [m.name for m in found.baselines] == ["mean", "ridge"]
+    assert [m.name for m in found.baselines] == ["mean", "ridge", "hist_gradient_boosting"]
     test = data.of("test")
     told = found.candidate.scores(test, "regression")
     assert value(found, "candidate", "test", "rmse") == pytest.approx(metrics.root_mean_squared_error(test.label, told))
