@@ -152,7 +152,15 @@ ROOMS = {
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
         {"joblib", "numpy", "pydantic", "sklearn", "threadpoolctl"},
     ),
+    "models.tuning": (
+        NUMBERS | {"models.estimators", "models.score_metrics", "models.splits", "models.training"},
+        {"numpy", "optuna", "pydantic"},
+    ),
     "models.registry": ({"errors", "models.estimators"}, {"mlflow", "numpy"}),
+    "models.training_sample": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
+        {"numpy", "pandas", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
