@@ -182,6 +182,13 @@ ROOMS = {
         NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
         {"pydantic", "pyspark"},
     ),
+    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.model_trainer": (
+        NUMBERS
+        | {"", "tables", "tracking", "jobs.status", "jobs.training_tables"}
+        | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning")},
+        {"mlflow", "pydantic"},
+    ),
     "jobs.experiment_tables": (
         {"tables", "experiments.experiment", "experiments.measures", "experiments.result_rows"},
         set(),

@@ -225,7 +225,7 @@ def training_rows(
         label.alias("label"),
         (entity_column(frame, folds.by or keys) if isinstance(folds, HashFolds) else F.lit(None).cast("string")).alias("entity"),
         (day_column(folds, frame) if isinstance(folds, ExpandingFolds) else F.lit(None).cast("date")).alias("day"),
-        _weight_column(frame, weight).alias("weight"),
+        weight_column(frame, weight).alias("weight"),
         *(F.expr(finite(name, types[name])).cast("double").alias(f"n{i}") for i, name in enumerate(features.numbers)),
         *(F.col(quoted(name)).alias(f"t{i}") for i, name in enumerate(features.texts)),
     ]
@@ -236,7 +236,14 @@ def training_rows(
     return _in_memory(table.sort_by([("place", "ascending"), ("key", "ascending")]), features, folds, weight)
 
 
-def _weight_column(frame: DataFrame, weight: str | None) -> Column:
+def weight_column(frame: DataFrame, weight: str | None) -> Column:
+    """Weight as a double; null where none is declared.
+
+    Raises
+    ------
+    ColumnError
+        The column is absent or not numeric.
+    """
     if weight is None:
         return F.lit(None).cast("double")
     types = dict(frame.dtypes)
