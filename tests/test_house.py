@@ -156,6 +156,7 @@ ROOMS = {
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits", "models.training"},
         {"numpy", "optuna", "pydantic"},
     ),
+    "models.tuning_tasks": ({"collect", "models.splits", "models.training", "models.tuning"}, {"pandas"}),
     "models.registry": ({"errors", "models.estimators"}, {"mlflow", "numpy"}),
     "models.training_sample": (
         NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
@@ -186,7 +187,7 @@ ROOMS = {
     "jobs.model_trainer": (
         NUMBERS
         | {"", "tables", "tracking", "jobs.status", "jobs.training_tables"}
-        | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning")},
+        | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning", "tuning_tasks")},
         {"mlflow", "pydantic"},
     ),
     "jobs.experiment_tables": (

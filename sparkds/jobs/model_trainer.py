@@ -35,7 +35,8 @@ from sparkds.models.training_sample import (
     training_rows,
     weight_column,
 )
-from sparkds.models.tuning import AnyTuning, Trial, check, tune
+from sparkds.models.tuning import AnyTuning, Grid, Known, Trial, check, tune
+from sparkds.models.tuning_tasks import known_from_tasks
 from sparkds.sql import quoted
 from sparkds.tables import Tables
 
@@ -135,7 +136,7 @@ class Config(Training):
     @property
     def identity_facts(self) -> dict[str, Any]:
         """The declaration without what does not decide the model: names of outputs, and where they are kept."""
-        return self.model_dump(mode="json", exclude={"name", "tracking", "model"})
+        return self.model_dump(mode="json", exclude={"name": True, "tracking": True, "model": True, "tuning": {"on_spark"}})
 
 
 def run(
@@ -297,8 +298,7 @@ class _Run:
         scope = registry.identity_of({**self.facts, "definition": {**config.identity_facts, "tuning": config.tuning.metric}})
         experiment = tracking.connect(self.store, config.tracking.experiment)
         known = _known_trials(experiment, scope)
-        if known:
-            LOG.info("%d trials of this search are known", len(known))
+        n_known = len(known)
 
         def log(trial: Trial) -> None:
             tags = {TUNING_TAG: scope, KEY_TAG: trial.key, "state": trial.state, "reason": trial.reason}
@@ -307,12 +307,15 @@ class _Run:
                 told = {f"fold_{i}": value for i, value in enumerate(trial.fold_values)} | {"seconds": trial.seconds}
                 mlflow.log_metrics(told if math.isnan(trial.value) else {**told, "value": trial.value})
 
+        if isinstance(config.tuning, Grid) and config.tuning.on_spark:
+            spark = self.output.spark
+            known = {**known, **known_from_tasks(spark, config.tuning, data.of("train"), training, config.folds, known)}
         tuned = tune(config.tuning, data.of("train"), training, config.folds, known=known, on_trial=log)
         states = [trial.state for trial in tuned.trials]
         self.sections["tuning"] = {
             "trials": len(states),
             **{state: states.count(state) for state in ("completed", "pruned", "failed")},
-            "known": sum(trial.key in known for trial in tuned.trials),
+            "known": n_known,
             "best": tuned.estimator.model_dump(mode="json"),
         }
         baselines = training.compared
@@ -403,12 +406,12 @@ class _Run:
         return JobResult(self.n_read, tables, self.warnings, {"model": told, **self.sections})
 
 
-def _known_trials(experiment: str, scope: str) -> Mapping[str, tuple[float, ...]]:
+def _known_trials(experiment: str, scope: str) -> Mapping[str, Known]:
     """Fold values of the trials that runs of an experiment have for one search."""
     import mlflow
 
     client = mlflow.MlflowClient()
-    known: dict[str, tuple[float, ...]] = {}
+    known: dict[str, Known] = {}
     token = None
     while True:
         page = client.search_runs([experiment], f"tags.`{TUNING_TAG}` = '{scope}'", max_results=1000, page_token=token)
@@ -418,8 +421,8 @@ def _known_trials(experiment: str, scope: str) -> Mapping[str, tuple[float, ...]
                 values.append(value)
                 number += 1
             key = run.data.tags[KEY_TAG]
-            if len(values) > len(known.get(key, ())):
-                known[key] = tuple(values)
+            if key not in known or len(values) > len(known[key].fold_values):
+                known[key] = Known(tuple(values), run.data.metrics.get("seconds", 0.0))
         token = page.token
         if not token:
             return known

@@ -19,7 +19,7 @@ from sparkds.declaration import Declaration
 from sparkds.errors import ConfigError, DataError
 from sparkds.models.estimators import Estimator
 from sparkds.models.score_metrics import HIGHER_IS_BETTER
-from sparkds.models.splits import AnyFolds
+from sparkds.models.splits import AnyFolds, Indices
 from sparkds.models.training import Training, TrainingRows, figures, fit, fold_pairs, scores_of
 
 LOG = logging.getLogger("sparkds")
@@ -68,6 +68,7 @@ class Grid(_Search):
     """
 
     kind: Literal["grid"] = "grid"
+    on_spark: bool = Field(default=False, description="fit combinations in Spark tasks, if the sample has at most 64 MB")
     parameters: dict[str, tuple[Setting, ...]] = Field(min_length=1, description="values of each setting of the estimator")
 
     @model_validator(mode="after")
@@ -112,6 +113,20 @@ AnyTuning = Annotated[Grid | OptunaSearch, Field(discriminator="kind")]
 """Every kind of search; the registry."""
 
 
+class Known(NamedTuple):
+    """What is known of a setting before a search.
+
+    Attributes
+    ----------
+    fold_values : tuple of float
+    seconds : float
+        Time that fitting took.
+    """
+
+    fold_values: tuple[float, ...]
+    seconds: float
+
+
 class Trial(NamedTuple):
     """One setting tried.
 
@@ -128,7 +143,7 @@ class Trial(NamedTuple):
     state : str
         completed, pruned or failed.
     seconds : float
-        Time spent on fitting now; 0 for one that was known.
+        Time that fitting took, here or where it is known from.
     reason : str
     """
 
@@ -202,7 +217,7 @@ def tune(
     training: Training,
     folds: AnyFolds,
     *,
-    known: Mapping[str, tuple[float, ...]] | None = None,
+    known: Mapping[str, Known] | None = None,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Tuned:
     """Search, one trial after another; among equals the first is best.
@@ -214,8 +229,8 @@ def tune(
         Of the train part only: what is tuned on validation rows could not be calibrated on them.
     training : Training
     folds : HashFolds or ExpandingFolds
-    known : mapping of key to fold values
-        What an earlier run of the same search computed; it is not fitted again.
+    known : mapping of key to Known
+        What an earlier run of the same search, or a Spark task, computed; it is not fitted again.
     on_trial : callable
         Called after each trial.
 
@@ -232,24 +247,21 @@ def tune(
     sign = 1 if HIGHER_IS_BETTER[tuning.metric] else -1
     trials: list[Trial] = []
 
-    def fold_values(estimator: Estimator) -> Iterator[float]:
-        before = known.get(estimator.definition_hash, ())
-        for number, (inside, outside) in enumerate(pairs):
-            if number < len(before):
-                yield before[number]
-                continue
-            judged = data.at(outside)
-            score = scores_of(fit(estimator, data.at(inside), training), judged, training.task)
-            value, reason = figures(judged.label, score, training.task)[tuning.metric]
+    def fold_values(estimator: Estimator, before: tuple[float, ...]) -> Iterator[float]:
+        yield from before
+        for number, pair in list(enumerate(pairs))[len(before) :]:
+            value, reason = judged_fold(estimator, data, training, pair, tuning.metric)
             if reason:
                 raise DataError(f"fold {number}: {reason}")
             yield value
 
     def tried(parameters: dict[str, Setting], stop: Callable[[int, float], bool]) -> Trial:
         estimator = with_settings(training.estimator, parameters)
+        key = estimator.definition_hash
+        before = known.get(key, Known((), 0.0))
         started, values, state, reason = time.monotonic(), list[float](), "completed", ""
         try:
-            for step, value in enumerate(fold_values(estimator)):
+            for step, value in enumerate(fold_values(estimator, before.fold_values)):
                 values.append(value)
                 if stop(step, sum(values) / len(values)) and step < len(pairs) - 1:
                     state, reason = "pruned", f"worse than the median after {step + 1} of {len(pairs)} folds"
@@ -257,8 +269,8 @@ def tune(
         except DataError as error:
             state, reason = "failed", str(error)
         mean = sum(values) / len(values) if state == "completed" else math.nan
-        key = estimator.definition_hash
-        seconds = 0.0 if len(known.get(key, ())) >= len(values) > 0 else time.monotonic() - started
+        fitted = len(values) > len(before.fold_values) or state == "failed"
+        seconds = before.seconds + (time.monotonic() - started if fitted else 0.0)
         trial = Trial(len(trials), key, parameters, tuple(values), mean, state, seconds, reason)
         trials.append(trial)
         LOG.info(
@@ -276,6 +288,24 @@ def tune(
     if best is None:
         raise DataError(f"tuning: none of {len(trials)} trials has a value; the first says: {trials[0].reason}")
     return Tuned(with_settings(training.estimator, best.parameters), trials)
+
+
+def judged_fold(
+    estimator: Estimator, data: TrainingRows, training: Training, pair: tuple[Indices, Indices], metric: str
+) -> tuple[float, str]:
+    """Metric of one fold, or NaN with a reason.
+
+    Parameters
+    ----------
+    pair : tuple of arrays
+        Positions to train on and to judge on.
+    """
+    judged = data.at(pair[1])
+    try:
+        score = scores_of(fit(estimator, data.at(pair[0]), training), judged, training.task)
+    except DataError as error:
+        return math.nan, str(error)
+    return figures(judged.label, score, training.task)[metric]
 
 
 def _search(tuning: OptunaSearch, tried: Callable[[dict[str, Setting], Callable[[int, float], bool]], Trial]) -> None:

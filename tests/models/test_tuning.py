@@ -14,7 +14,8 @@ from sparkds.errors import ConfigError, DataError
 from sparkds.models.estimators import HistGradientBoosting, Logistic
 from sparkds.models.splits import HashFolds
 from sparkds.models.training import Training, TrainingRows
-from sparkds.models.tuning import Grid, OptunaSearch, Range, check, tune
+from sparkds.models.tuning import Grid, Known, OptunaSearch, Range, check, tune
+from sparkds.models.tuning_tasks import known_from_tasks
 from tests.models.test_training import cancer
 
 FOLDS = HashFolds(n_folds=3, seed=2)
@@ -64,10 +65,10 @@ def test_a_stopped_search_goes_on_without_fitting_what_it_knows(data, monkeypatc
     fitted = []
     real = sys.modules["sparkds.models.tuning"].fit
     monkeypatch.setattr("sparkds.models.tuning.fit", lambda *args: fitted.append(1) or real(*args))
-    again = tune(SEARCH, data, LOGISTIC, FOLDS, known={t.key: t.fold_values for t in seen})
+    again = tune(SEARCH, data, LOGISTIC, FOLDS, known={t.key: Known(t.fold_values, 7.0) for t in seen})
     assert [(t.parameters, t.fold_values, t.state) for t in again.trials] == [(t.parameters, t.fold_values, t.state) for t in whole.trials]
     assert len(fitted) == sum(len(t.fold_values) for t in whole.trials[5:])
-    assert all(t.seconds == 0 for t in again.trials[:5])
+    assert all(t.seconds == 7 for t in again.trials[:5])
 
 
 def test_trials_worse_than_the_median_are_pruned_and_never_chosen(data):
@@ -123,3 +124,14 @@ def test_optuna_that_is_not_installed_is_named(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"sparkds\[tune\]"):
         tune(SEARCH, data, LOGISTIC, FOLDS)
+
+
+def test_a_grid_fitted_in_spark_tasks_has_the_values_of_the_driver(spark, data, monkeypatch):
+    grid = Grid(metric="log_loss", parameters={"c": (0.001, 0.1, 10.0)}, on_spark=True)
+    whole = tune(grid, data, LOGISTIC, FOLDS)
+    first = whole.trials[0]
+    known = known_from_tasks(spark, grid, data, LOGISTIC, FOLDS, {first.key: Known(first.fold_values, 1.0)})
+    assert {key: told.fold_values for key, told in known.items()} == {t.key: t.fold_values for t in whole.trials[1:]}
+    assert all(told.seconds > 0 for told in known.values())
+    monkeypatch.setattr("sparkds.models.tuning_tasks.MOST_BYTES", 1000)
+    assert known_from_tasks(spark, grid, data, LOGISTIC, FOLDS, {}) == {}
