@@ -186,7 +186,7 @@ ROOMS = {
     "jobs.training_tables": ({"tables"}, set()),
     "jobs.model_trainer": (
         NUMBERS
-        | {"", "tables", "tracking", "jobs.status", "jobs.training_tables"}
+        | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
         | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning", "tuning_tasks")},
         {"mlflow", "pydantic"},
     ),

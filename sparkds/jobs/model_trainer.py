@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +36,7 @@ from sparkds.models.training_sample import (
 )
 from sparkds.models.tuning import AnyTuning, Grid, Known, Trial, check, tune
 from sparkds.models.tuning_tasks import known_from_tasks
+from sparkds.sessions import on_databricks
 from sparkds.sql import quoted
 from sparkds.tables import Tables
 
@@ -121,6 +121,9 @@ class Config(Training):
     def _fits(self) -> Config:
         if self.features is not None and self.leave_out:
             raise ValueError("features and leave_out are both given; list the features, or what to leave out of all columns")
+        for what, names in (("keys", self.keys), ("features", self.features or ())):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what} {list(names)} name a column twice; name each once")
         if self.tuning is not None and self.folds is None:
             raise ValueError("tuning needs folds, e.g. {kind: hash, n_folds: 5, seed: 1}")
         for name in (self.label, *self.keys):
@@ -177,11 +180,12 @@ def run(
     training.check()
     if config.tuning is not None:
         check(config.tuning, training)
-    store = tracking.store_of(output, uri=config.tracking.uri, on_databricks="DATABRICKS_RUNTIME_VERSION" in os.environ)
+    store = tracking.store_of(output, uri=config.tracking.uri, on_databricks=on_databricks())
     job = _Run(config, Tables(spark, input), Tables(spark, output), store)
     tracking.connect(store, config.tracking.experiment)
     found = None if rebuild else registry.find(config.model, job.identity)
     if found is not None and job.is_written():
+        registry.hold_challenger(found)
         LOG.info("version %d of '%s' is of the same data and declaration", found.version, config.model)
         return job.result(found)
     return job.result(job.train(found))

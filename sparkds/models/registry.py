@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -180,6 +180,35 @@ def register(uri: str, name: str, *, identity: str, tags: Mapping[str, Any]) -> 
     return _registered(made, is_new=True)
 
 
+def hold_challenger(found: Registered) -> bool:
+    """Give the newest version its alias if a run was killed between registering and naming it; whether that was so.
+
+    A version that is the champion, or that is not the newest, or one beside another challenger is left as it is.
+    """
+    import mlflow
+
+    if alias_version(found.name, CHALLENGER) is not None or alias_version(found.name, CHAMPION) == found.version:
+        return False
+    if max(int(made.version) for made in _versions(found.name)) != found.version:
+        return False
+    mlflow.MlflowClient().set_registered_model_alias(found.name, CHALLENGER, str(found.version))
+    return True
+
+
+def _versions(name: str) -> Iterator[Any]:
+    """All versions of a registered model; none when there is no such model."""
+    import mlflow
+
+    mark = '"' if "'" in name else "'"
+    token = None
+    while True:
+        page = mlflow.MlflowClient().search_model_versions(f"name={mark}{name}{mark}", max_results=200, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def tag_text(value: Any) -> str:
     """Value as the text of a tag."""
     told = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
@@ -194,15 +223,7 @@ def find(name: str, identity: str) -> Registered | None:
     import mlflow
 
     client = mlflow.MlflowClient()
-    mark = '"' if "'" in name else "'"
-    found = []
-    token = None
-    while True:
-        page = client.search_model_versions(f"name={mark}{name}{mark}", max_results=200, page_token=token)
-        found += [made for made in page if _tags(client, made).get(IDENTITY) == identity]
-        token = page.token
-        if not token:
-            break
+    found = [made for made in _versions(name) if _tags(client, made).get(IDENTITY) == identity]
     return _registered(max(found, key=lambda made: int(made.version)), is_new=False) if found else None
 
 

@@ -140,6 +140,16 @@ def test_the_same_run_again_finds_its_model_and_a_rebuild_gives_the_same_bits(sp
     assert "stays" in elsewhere.warnings[-1]
 
 
+def test_rows_in_another_order_and_other_files_give_the_same_model(spark, trained, tmp_path):
+    _, result = trained
+    schema = "patient int, malignant boolean, " + ", ".join(f"{f} double" for f in FEATURES)
+    frame = spark.createDataFrame(cancer()[::-1], schema).repartition(5)
+    Tables(spark, str(tmp_path / "in")).replace("cancer", frame, rows=None, metadata={}, spec=model_trainer.training_tables.TableSpec())
+    again = go(spark, tmp_path)
+    assert again.sections["model_hash"] == result.sections["model_hash"]
+    assert again.sections["test"] == result.sections["test"]
+
+
 def world(n=240):
     rng = np.random.default_rng(3)
     rows = []
@@ -251,6 +261,7 @@ def test_rows_that_cannot_train_are_named(spark, tmp_path, rows, schema, message
     [
         ({"features": ["x"], "leave_out": ["y"]}, "both given"),
         ({"features": ["malignant"]}, "it is no feature"),
+        ({"features": ["x", "x"]}, "name a column twice"),
         ({"tuning": {"kind": "grid", "metric": "auc", "parameters": {"c": [1]}}}, "tuning needs folds"),
     ],
 )

@@ -85,6 +85,10 @@ def test_the_newest_is_the_challenger_until_it_is_promoted_and_the_champion_befo
     name = "town's model"
     assert registry.alias_version(name, registry.CHALLENGER) == 2
     assert registry.alias_version(name, registry.CHAMPION) is None
+    mlflow.MlflowClient().delete_registered_model_alias(name, registry.CHALLENGER)
+    assert not registry.hold_challenger(versions[0][1])
+    assert registry.hold_challenger(versions[1][1])
+    assert registry.alias_version(name, registry.CHALLENGER) == 2
     assert registry.promote(name, 1) is None
     assert registry.alias_version(name, registry.CHALLENGER) == 2
     assert registry.promote(name, 2) == 1
@@ -92,6 +96,8 @@ def test_the_newest_is_the_challenger_until_it_is_promoted_and_the_champion_befo
     assert aliases == [2, 1, None]
     assert registry.promote(name, 2) == 2
     assert registry.alias_version(name, registry.PREVIOUS) == 1
+    assert not registry.hold_challenger(versions[1][1])
+    assert not registry.hold_challenger(versions[0][1])
     with pytest.raises(ConfigError, match="has no version 9"):
         registry.promote(name, 9)
 
