@@ -34,6 +34,7 @@ JOBS: Final = {
     "feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline",
     "experiment_analyzer": "sparkds.jobs.experiment_analyzer",
     "experiment_designer": "sparkds.jobs.experiment_designer",
+    "model_trainer": "sparkds.jobs.model_trainer",
 }
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
 
@@ -41,6 +42,7 @@ JOB_HELP: Final = {
     "feature_engineering_pipeline": "Rolling RFM and aggregation features into Delta tables.",
     "experiment_analyzer": "Experiments: units, statistics, effects, checks and decisions into Delta tables.",
     "experiment_designer": "Sample size, duration, looks and plan of an experiment.",
+    "model_trainer": "Train a model beside its baselines, and register it in MLflow.",
 }
 
 LOG = logging.getLogger("sparkds")

@@ -28,6 +28,7 @@ ROOMS = {
     "errors": (set(), set()),
     "days": (set(), set()),
     "sql": (set(), set()),
+    "hashing": ({"errors"}, set()),
     "declaration": (set(), {"pydantic"}),
     "features.windows": (NUMBERS, {"numpy"}),
     "stats": (set(), set()),
@@ -53,7 +54,7 @@ ROOMS = {
     "stats.always_valid": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
     # layer 2: statements
     "experiments": (set(), set()),
-    "experiments.assignment": (NUMBERS, {"pydantic"}),
+    "experiments.assignment": (NUMBERS | {"hashing"}, {"pydantic"}),
     "features.states": (NUMBERS, set()),
     "features.reduced": (NUMBERS | STATEMENTS, {"numpy"}),
     "features.aggregations": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
@@ -67,6 +68,7 @@ ROOMS = {
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
     "instants": (NUMBERS, {"pyspark"}),
+    "hash_columns": ({"hashing"}, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
     "features.tiles": (NUMBERS | STATEMENTS | {"instants"}, {"pyspark"}),
     "features.snapshots": (
@@ -152,7 +154,7 @@ ROOMS = {
         set(),
     ),
     "stats.balance": ({"errors", "stats.estimate", "stats.group_moments"}, set()),
-    "experiments.assignment_columns": (NUMBERS | {"experiments.assignment"}, {"pyspark"}),
+    "experiments.assignment_columns": (NUMBERS | {"hashing", "hash_columns", "experiments.assignment"}, {"pyspark"}),
     "experiments.balance": (NUMBERS | {"collect", "stats.arguments", "stats.balance", "stats.group_moments"}, {"numpy", "pyspark"}),
     "experiments.plan_document": (
         NUMBERS | {"experiments.design", "experiments.experiment", "experiments.metric_plan", "experiments.plan"},
@@ -165,6 +167,26 @@ ROOMS = {
         | {"experiments.units"}
         | {"experiments.assignment_columns", "experiments.balance"},
         {"numpy", "pyarrow", "pyspark"},
+    ),
+    # models: declarations and numbers, then Spark, then MLflow
+    "models": (set(), set()),
+    "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
+    "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
+    "models.estimators": (NUMBERS, {"pydantic", "sklearn", "threadpoolctl"}),
+    "models.score_metrics": (NUMBERS, {"numpy", "pydantic", "sklearn"}),
+    "models.training": (
+        NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
+        {"joblib", "numpy", "pydantic", "sklearn", "threadpoolctl"},
+    ),
+    "models.tuning": (
+        NUMBERS | {"models.estimators", "models.score_metrics", "models.splits", "models.training"},
+        {"numpy", "optuna", "pydantic"},
+    ),
+    "models.tuning_tasks": ({"collect", "models.splits", "models.training", "models.tuning"}, {"pandas"}),
+    "models.registry": ({"errors", "models.estimators"}, {"mlflow", "numpy"}),
+    "models.training_sample": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
+        {"numpy", "pandas", "pyspark"},
     ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
@@ -186,6 +208,13 @@ ROOMS = {
     "jobs.feature_engineering_pipeline": (
         NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
         {"pydantic", "pyspark"},
+    ),
+    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.model_trainer": (
+        NUMBERS
+        | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
+        | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning", "tuning_tasks")},
+        {"mlflow", "pydantic"},
     ),
     "jobs.experiment_tables": (
         {"tables", "experiments.experiment", "experiments.measures", "experiments.result_rows"},

@@ -3,87 +3,29 @@
 Takes a declared experiment and the unit's identifier and gives the arm, the same on every machine and in every language that
 has SHA-256; thresholds are whole numbers, so that a Spark expression and this module agree on every unit.
 
-The hash of a unit under a salt is the SHA-256 of the UTF-8 bytes of ``salt``, one byte 0x1F (the ASCII unit separator) and the
-unit. Its first 15 hexadecimal digits, read as an unsigned big-endian number, are the *bucket*: 60 bits, so that it fits a
-signed 64-bit integer. In Spark: ``cast(conv(substr(sha2(concat_ws(char(31), salt, unit), 256), 1, 15), 16, 10) as bigint)``.
-A unit that is a whole number is written in decimal, "-" ahead if negative and no zeros ahead (``cast(unit as string)``); text is hashed as
-it stands, without Unicode normalisation, so "é" as one code point and as two are two units. ``concat_ws`` skips nulls, so a
-null unit must be dropped before; here it is refused.
+The hash of a unit under a salt is the *bucket* of `sparkds.hashing`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cached_property
-from numbers import Integral
 from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sparkds.declaration import Declaration
-from sparkds.errors import ConfigError, DataError
+from sparkds.errors import DataError
+from sparkds.hashing import BUCKETS, Unit, bucket, decimal_value, threshold, unit_text
 
-SEPARATOR: Final = "\x1f"
-HEX_DIGITS: Final = 15
-BUCKETS: Final = 1 << 60
-"""Number of buckets: 16 to the power of `HEX_DIGITS`."""
 FLOAT_BITS: Final = 53
 WEIGHT_SLACK: Final = 1e-9
 """How far the weights may be from a sum of 1; what is over or missing is shared in proportion."""
 
-Unit = str | int
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Not empty and without control characters, so that a salt never holds the separator."""
-
-
-def bucket(unit: Unit, salt: str) -> int:
-    """Whole number in [0, 2^60) of a unit under a salt.
-
-    Parameters
-    ----------
-    unit : str or int
-    salt : str
-        Without the separator 0x1F.
-
-    Raises
-    ------
-    DataError
-        For a unit that is null, not text or a whole number, or not valid Unicode.
-    ConfigError
-        For a salt with the separator in it.
-
-    Examples
-    --------
-    >>> f"{bucket('user-1', 'arm:checkout'):015x}"
-    'cd4088878ab2c9d'
-    >>> bucket(42, "arm:checkout") == bucket("42", "arm:checkout")
-    True
-    """
-    if SEPARATOR in salt:
-        raise ConfigError(f"salt {salt!r} holds the separator 0x1F; use another name")
-    try:
-        told = f"{salt}{SEPARATOR}{unit_text(unit)}".encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"unit {unit!r} is not valid Unicode and cannot be hashed; mend or drop it") from error
-    return int(hashlib.sha256(told).hexdigest()[:HEX_DIGITS], 16)
-
-
-def unit_text(unit: object) -> str:
-    """Text of a unit as it is hashed: itself, or the decimal digits of a whole number.
-
-    Raises
-    ------
-    DataError
-        For null, floats and truth values, whose text differs between languages.
-    """
-    if isinstance(unit, str):
-        return str(unit)
-    if isinstance(unit, bool) or not isinstance(unit, Integral):
-        raise DataError(f"unit {unit!r} is of type {type(unit).__name__}; give text or a whole number, and drop nulls")
-    return str(int(unit))
 
 
 def uniform(unit: Unit, salt: str) -> float:
@@ -102,27 +44,6 @@ def uniform(unit: Unit, salt: str) -> float:
         As `bucket`.
     """
     return float((bucket(unit, salt) >> (60 - FLOAT_BITS)) / (1 << FLOAT_BITS))
-
-
-def threshold(share: float | Fraction) -> int:
-    """First bucket beyond a share of the hash space: ``floor(share 2^60)``, the share taken as the decimal it is written as.
-
-    Parameters
-    ----------
-    share : float or Fraction
-        In [0, 1].
-
-    Examples
-    --------
-    >>> threshold(0.5) == 2**59, threshold(1.0) == 2**60
-    (True, True)
-    """
-    return int(_decimal(share) * BUCKETS)
-
-
-def _decimal(share: float | Fraction) -> Fraction:
-    """Exact value of the shortest decimal that reads back as this number, so that 0.1 + 0.2 is 0.3."""
-    return share if isinstance(share, Fraction) else Fraction(repr(float(share)))
 
 
 class Cut(NamedTuple):
@@ -218,7 +139,7 @@ class Assignment(Declaration):
     @field_validator("arms")
     @classmethod
     def _weights_are_shares(cls, arms: dict[str, float]) -> dict[str, float]:
-        total = float(sum(map(_decimal, arms.values())))
+        total = float(sum(map(decimal_value, arms.values())))
         if abs(total - 1) > WEIGHT_SLACK:
             raise ValueError(f"weights of the arms sum to {total:.12g}; they must sum to 1")
         return arms
@@ -242,10 +163,10 @@ class Assignment(Declaration):
     @cached_property
     def arm_edges(self) -> tuple[ArmEdge, ...]:
         """Arms in the order of their names, each with the first bucket beyond it; the last one ends at 2^60."""
-        total = sum(map(_decimal, self.arms.values()), Fraction(0))
+        total = sum(map(decimal_value, self.arms.values()), Fraction(0))
         edges, reached = [], Fraction(0)
         for arm in sorted(self.arms):
-            reached += _decimal(self.arms[arm]) / total
+            reached += decimal_value(self.arms[arm]) / total
             edges.append(ArmEdge(arm, threshold(reached)))
         return tuple(edges)
 

@@ -1,35 +1,19 @@
 """Assignment on Spark: the arm of every unit of a frame, by native functions that agree with the pure ones on every unit.
 
 Takes a declared assignment and a unit column and gives expressions; the hash and its byte order stand in
-`sparkds.experiments.assignment`.
+`sparkds.hashing`.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkds.errors import ColumnError
-from sparkds.experiments.assignment import BUCKETS, HEX_DIGITS, SEPARATOR, Assignment
+from sparkds.experiments.assignment import Assignment
+from sparkds.hash_columns import UNIT_TYPES, bucket_column
+from sparkds.hashing import BUCKETS
 from sparkds.sql import quoted
-
-UNIT_TYPES: Final = ("string", "tinyint", "smallint", "int", "bigint")
-"""Types whose text is the same in every language."""
-
-
-def bucket_column(unit: Column, salt: str) -> Column:
-    """Whole number in [0, 2^60) of a unit under a salt (bigint); null for a null unit.
-
-    Parameters
-    ----------
-    unit : Column
-        Of a type in `UNIT_TYPES`; a whole number is hashed as its decimal digits.
-    salt : str
-    """
-    told = F.concat(F.lit(f"{salt}{SEPARATOR}"), unit.cast("string"))
-    return F.conv(F.substring(F.sha2(told, 256), 1, HEX_DIGITS), 16, 10).cast("bigint")
 
 
 def included_column(assignment: Assignment, unit: Column) -> Column:
