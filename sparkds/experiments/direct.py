@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from pyspark.sql import Observation
 
+BLOCK_ROWS = 262_144
+"""Rows of a block: every metric is summarised once a block, whose rows take some 100 MB on a worker."""
 MOST_ROWS = 1_000_000
 """Rows of statistics that may come to the driver."""
 
