@@ -1,0 +1,1 @@
+"""Models: splits, training, evaluation with gates, and scoring."""
