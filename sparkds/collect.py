@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from sparkds.errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pandas import DataFrame as PandasFrame
     from pyspark.sql import Column, DataFrame
 
@@ -38,6 +39,14 @@ def small_pandas(frame: DataFrame, *, most: int = MOST_ROWS) -> PandasFrame:
     """Rows of a small frame as pandas, for figures and printed tables; refuses as `small_rows` does."""
     table = frame.limit(most + 1).toPandas()
     if len(table) > most:
+        raise DataError(f"more than {most} rows would come to the driver; aggregate them before")
+    return table
+
+
+def small_table(frame: DataFrame, *, most: int = MOST_ROWS) -> pa.Table:
+    """Rows of a small frame as an Arrow table, for arrays of counts; refuses as `small_rows` does."""
+    table = frame.limit(most + 1).toArrow()
+    if table.num_rows > most:
         raise DataError(f"more than {most} rows would come to the driver; aggregate them before")
     return table
 

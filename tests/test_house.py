@@ -144,6 +144,12 @@ ROOMS = {
         | {"experiments.assignment_columns", "experiments.balance"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    "models.score_tally": ({"stats.score_counts"}, {"numpy"}),
+    "models.score_evidence": ({"errors", "models.score_tally", "stats.score_counts"}, {"numpy"}),
+    "models.score_pass": (
+        {"collect", "errors", "sql", "models.score_evidence", "models.score_tally"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),

@@ -166,14 +166,14 @@ def counted(label: npt.ArrayLike, score: npt.ArrayLike, *, weight: npt.ArrayLike
     [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
     """
     y, s = np.asarray(label, dtype=np.float64).ravel(), np.asarray(score, dtype=np.float64).ravel()
-    w = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64).ravel()
-    if not (len(y) == len(s) == len(w)):
-        raise DataError(f"{len(y)} labels, {len(s)} scores and {len(w)} weights; give one of each a row")
+    w = None if weight is None else np.asarray(weight, dtype=np.float64).ravel()
+    if len(y) != len(s) or (w is not None and len(w) != len(y)):
+        raise DataError(f"{len(y)} labels, {len(s)} scores and {len(y if w is None else w)} weights; give one of each a row")
     if not np.isin(y, (0.0, 1.0)).all():
         raise DataError(f"a label is {y[~np.isin(y, (0.0, 1.0))][0]:g}; allowed are 0 and 1")
     if not np.isfinite(s).all():
         raise DataError("a score is missing or not finite; leave such rows out and count them")
-    if not (np.isfinite(w).all() and (w >= 0).all()):
+    if w is not None and not (np.isfinite(w).all() and (w >= 0).all()):
         raise DataError("a weight is negative, missing or not finite; weights are at least 0")
     key = s if edges is None else bins_of(s, edges).astype(np.float64)
     keys, group = np.unique(key, return_inverse=True)
@@ -182,23 +182,24 @@ def counted(label: npt.ArrayLike, score: npt.ArrayLike, *, weight: npt.ArrayLike
 
 
 def summed(
-    group: npt.NDArray[np.int64], n_groups: int, label: Array, score: Array, weight: Array
+    group: npt.NDArray[np.int64], n_groups: int, label: Array, score: Array, weight: Array | None
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Sums of `ScoreCounts` over the rows of each group: ``n, score, squared_error, log_loss`` (g, 2) each, then ``low, high`` (g,).
 
-    A group without rows has `low` ∞ and `high` -∞.
+    A group without rows has `low` ∞ and `high` -∞. Without `weight` every row counts once.
     """
     cell = 2 * group + (label == 1)
     squared, loss = row_losses(label, score)
 
-    def total(x: Array) -> Array:
-        sums: Array = np.bincount(cell, weights=x, minlength=2 * n_groups).astype(np.float64).reshape(n_groups, 2)
+    def total(x: Array | None) -> Array:
+        y = x if weight is None else weight if x is None else weight * x
+        sums: Array = np.bincount(cell, weights=y, minlength=2 * n_groups).astype(np.float64).reshape(n_groups, 2)
         return sums
 
     low, high = np.full(n_groups, np.inf), np.full(n_groups, -np.inf)
     np.minimum.at(low, group, score)
     np.maximum.at(high, group, score)
-    return total(weight), total(weight * score), total(weight * squared), total(weight * loss), low, high
+    return total(None), total(score), total(squared), total(loss), low, high
 
 
 def merged(parts: Sequence[ScoreCounts]) -> ScoreCounts:
