@@ -40,6 +40,10 @@ ROOMS = {
     "stats.measured": ({"stats.arguments"}, {"numpy", "scipy"}),
     "stats.score_counts": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
     "stats.classification": ({"errors", "stats.arguments", "stats.measured", "stats.score_counts"}, {"numpy", "scipy"}),
+    "stats.fairness": (
+        {"stats.arguments", "stats.classification", "stats.measured", "stats.proportions", "stats.score_counts"},
+        set(),
+    ),
     "models": (set(), set()),
     "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
     "stats.heterogeneity": ({"stats.estimate", "stats.proportions"}, {"numpy"}),
