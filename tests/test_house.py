@@ -154,6 +154,11 @@ ROOMS = {
         {"collect", "errors", "sql", "models.score_evidence", "models.score_tally"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    "models.evaluation": (
+        {"models.score_evidence", "stats.classification", "stats.fairness", "stats.measured", "stats.score_counts"},
+        {"numpy"},
+    ),
+    "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
