@@ -44,6 +44,7 @@ ROOMS = {
         {"stats.arguments", "stats.classification", "stats.measured", "stats.proportions", "stats.score_counts"},
         set(),
     ),
+    "stats.residuals": ({"errors", "stats.measured"}, {"numpy"}),
     "models": (set(), set()),
     "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
     "stats.heterogeneity": ({"stats.estimate", "stats.proportions"}, {"numpy"}),
@@ -155,10 +156,14 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     "models.evaluation": (
-        {"models.score_evidence", "stats.classification", "stats.fairness", "stats.measured", "stats.score_counts"},
+        {"models.score_evidence", "stats.classification", "stats.fairness", "stats.measured", "stats.residuals", "stats.score_counts"},
         {"numpy"},
     ),
     "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),
+    "models.residual_pass": (
+        {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.residuals"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -170,6 +175,7 @@ ROOMS = {
     "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -286,6 +292,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
                 "features.snapshots",
                 "experiments.units",
                 "experiments.analysis",
+                "models.residual_pass",
             )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"
 

@@ -6,7 +6,7 @@ Pure: takes what the score pass found and gives rows that tables hold, gates jud
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
@@ -32,6 +32,7 @@ from sparkds.stats.classification import (
 )
 from sparkds.stats.fairness import disparities, group_rates
 from sparkds.stats.measured import Measured, share, undefined
+from sparkds.stats.residuals import Residuals, bias, mae, mape, quantile_loss, r_squared, residual_table, rmse
 from sparkds.stats.score_counts import ScoreCounts
 
 Kind = Literal["metric", "rows", "calibration", "lift", "curve", "threshold", "fairness", "comparison", "residual", "slice"]
@@ -248,6 +249,40 @@ def fairness_rows(
     for criterion, found_apart in disparities(states, threshold, least=least, alpha=alpha).items():
         yield _row("fairness", between, f"{criterion}_difference", found_apart.difference, at=threshold)
         yield _row("fairness", between, f"{criterion}_ratio", found_apart.ratio, at=threshold)
+
+
+def residual_rows(
+    states: Mapping[tuple[str, str, str], Residuals], skipped: Mapping[tuple[str, str, str], Mapping[str, int]], *, n_groups: int = 10
+) -> Iterator[EvaluationRow]:
+    """Metrics of a regression, errors by group of the prediction, and the rows that are in no metric.
+
+    Parameters
+    ----------
+    states : mapping of (model, group, value) to Residuals
+    skipped : mapping of (model, group, value) to counts by what is wrong with the rows
+    n_groups : int
+        Groups of predictions.
+    """
+    told = f"{n_groups} groups of equal size by rank of the prediction, those within 0.1 % together"
+    metrics = {"rmse": rmse, "mae": mae, "bias": bias, "r_squared": r_squared, "mape": mape}
+    for key in sorted({*states, *skipped}):
+        where = dict(zip(("model", "group", "group_value"), key, strict=True))
+        if key in states:
+            state = states[key]
+            for name, metric in metrics.items():
+                yield _row("metric", where, name, metric(state))
+            for level in state.shares:
+                yield _row("metric", where, f"pinball_{level:g}", quantile_loss(state, level))
+            table = residual_table(state, n_groups=n_groups)
+            for i, number in enumerate(table.group.tolist()):
+                for name in ("mean_prediction", "mean_label", "bias", "rmse", "mae"):
+                    found = Measured(float(getattr(table, name)[i]), n=float(table.n[i]), method=told)
+                    yield _row("residual", where, name, found, at=number)
+        scored = states[key].n_total if key in states else 0.0
+        yield _row("rows", where, "scored", Measured(scored, n=scored, method="rows (or their weight) with a prediction and a label"))
+        for name in ("label_missing", "label_not_finite", "score_missing", "score_not_finite"):
+            n = float(skipped.get(key, {}).get(name, 0))
+            yield _row("rows", where, name, Measured(n, n=n, method="rows in no metric"))
 
 
 def _cost_rows(where: dict[str, str], counts: ScoreCounts, costs: tuple[float, float] | None) -> Iterator[EvaluationRow]:

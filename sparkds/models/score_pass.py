@@ -97,21 +97,13 @@ def score_counts_frame(
     for pair in pairs:
         if pair[0] == pair[1] or not set(pair) <= set(scores):
             raise ConfigError(f"pair {pair} is not of two different models; there are {', '.join(scores)}")
-    of_group = {
-        JOINED.join(group) if isinstance(group, tuple) else group: (group,) if isinstance(group, str) else group for group in groups
-    }
-    if len(of_group) < len(groups):
-        raise ConfigError(f"a group occurs twice in {list(groups)}; name each once")
-    columns = tuple(dict.fromkeys(column for parts in of_group.values() for column in parts))
-    _check(frame, label, scores, columns, weight)
-    numbers = [label, *scores.values(), *([weight] if weight else [])]
-    selected = [quoted(name) for name in numbers]
-    entries = [F.col(name).cast("double") for name in selected] + [value_column(name) for name in columns]
-    plain = frame.select(*(entry.alias(f"c{i}") for i, entry in enumerate(entries)))
+    of_group, columns = named_groups(groups)
+    checked_columns(frame, label, scores, columns, weight)
+    plain = plain_columns(frame, label, scores, columns, weight)
     kernel = ScoreKernel(
         models=tuple(scores),
         weighted=weight is not None,
-        groups=tuple((name, tuple(columns.index(part) for part in parts)) for name, parts in of_group.items()),
+        groups=of_group,
         shown=tuple(None if (shown or {}).get(name) is None else tuple((shown or {})[name]) for name in columns),
         pairs=tuple(pairs),
         layout=None if bins == "distinct" else Layout.of(bins, group_bins, pair_bins, thresholds),
@@ -152,12 +144,42 @@ def top_values(frame: DataFrame, columns: Sequence[str], *, most: int = 20) -> d
     return {name: found.get(name, ()) for name in columns}
 
 
+def named_groups(groups: Sequence[str | tuple[str, ...]]) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], tuple[str, ...]]:
+    """Each group's name with the numbers of its columns, and the columns.
+
+    Raises
+    ------
+    ConfigError
+        A group occurs twice.
+    """
+    parts_of = {
+        JOINED.join(group) if isinstance(group, tuple) else group: (group,) if isinstance(group, str) else group for group in groups
+    }
+    if len(parts_of) < len(groups):
+        raise ConfigError(f"a group occurs twice in {list(groups)}; name each once")
+    columns = tuple(dict.fromkeys(column for parts in parts_of.values() for column in parts))
+    return tuple((name, tuple(columns.index(part) for part in parts)) for name, parts in parts_of.items()), columns
+
+
+def plain_columns(frame: DataFrame, label: str, scores: Mapping[str, str], groups: Sequence[str], weight: str | None) -> DataFrame:
+    """Label, scores, weight and groups only, in this order, as doubles and texts under names that Arrow can take."""
+    numeric = [F.col(quoted(name)).cast("double") for name in (label, *scores.values(), *((weight,) if weight else ()))]
+    entries = numeric + [value_column(name) for name in groups]
+    return frame.select(*(entry.alias(f"c{i}") for i, entry in enumerate(entries)))
+
+
 def value_column(name: str) -> Column:
     """Value of a group as text, never null."""
     return F.coalesce(F.col(quoted(name)).cast("string"), F.lit(ABSENT))
 
 
-def _check(frame: DataFrame, label: str, scores: Mapping[str, str], groups: Sequence[str], weight: str | None) -> None:
+def checked_columns(frame: DataFrame, label: str, scores: Mapping[str, str], groups: Sequence[str], weight: str | None) -> None:
+    """Refuse columns that are missing or have a type that cannot be used, before anything runs.
+
+    Raises
+    ------
+    ColumnError
+    """
     types = dict(frame.dtypes)
     for name in (label, *scores.values(), *groups, *([weight] if weight else [])):
         if name not in types:
@@ -193,18 +215,11 @@ class ScoreKernel:
 
     def _add(self, tally: ScoreTally, table: pa.Table) -> None:
         n_models = len(self.models)
-        label, _ = _numbers(table.column(0))
-        scores = {model: _numbers(table.column(1 + i)) for i, model in enumerate(self.models)}
-        weight = _numbers(table.column(1 + n_models))[0] if self.weighted else None
+        label, _ = numbers(table.column(0))
+        scores = {model: numbers(table.column(1 + i)) for i, model in enumerate(self.models)}
+        weight = numbers(table.column(1 + n_models))[0] if self.weighted else None
         first = 1 + n_models + self.weighted
-        coded = [encoded(table.column(first + i), shown) for i, shown in enumerate(self.shown)]
-        groups = {}
-        for name, parts in self.groups:
-            codes, values = coded[parts[0]]
-            for part in parts[1:]:
-                codes, values = crossed(codes, values, *coded[part])
-            groups[name] = codes, values
-        tally.add(label, weight, scores, groups)
+        tally.add(label, weight, scores, coded_groups(table, first, self.shown, self.groups))
 
 
 def chunks(batches: Iterator[pa.RecordBatch], rows: int = CHUNK_ROWS) -> Iterator[pa.Table]:
@@ -220,6 +235,20 @@ def chunks(batches: Iterator[pa.RecordBatch], rows: int = CHUNK_ROWS) -> Iterato
             waiting, n = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def coded_groups(
+    table: pa.Table, first: int, shown: Sequence[Sequence[str] | None], groups: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[npt.NDArray[np.int64], list[str]]]:
+    """Code of each row's value and the values, of every group; its columns begin with number `first`."""
+    coded = [encoded(table.column(first + i), of_column) for i, of_column in enumerate(shown)]
+    found = {}
+    for name, parts in groups:
+        codes, values = coded[parts[0]]
+        for part in parts[1:]:
+            codes, values = crossed(codes, values, *coded[part])
+        found[name] = codes, values
+    return found
 
 
 def encoded(column: Any, shown: Sequence[str] | None) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -263,7 +292,7 @@ def as_batches(rows: Rows) -> list[pa.RecordBatch]:
     return list(pa.table(filled).to_batches(max_chunksize=65_536))
 
 
-def _numbers(column: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def numbers(column: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Values with NaN for null, and which are null."""
     null = column.is_null().to_numpy() if column.null_count else np.zeros(len(column), dtype=bool)
     return column.to_numpy().astype(np.float64, copy=False), null
