@@ -44,6 +44,7 @@ ROOMS = {
         {"stats.arguments", "stats.classification", "stats.measured", "stats.proportions", "stats.score_counts"},
         set(),
     ),
+    "stats.paired_models": ({"errors", "stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
     "stats.residuals": ({"errors", "stats.measured"}, {"numpy"}),
     "models": (set(), set()),
     "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
@@ -156,7 +157,8 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     "models.evaluation": (
-        {"models.score_evidence", "stats.classification", "stats.fairness", "stats.measured", "stats.residuals", "stats.score_counts"},
+        {"models.score_evidence", "stats.classification", "stats.estimate", "stats.fairness", "stats.measured", "stats.paired_models"}
+        | {"stats.residuals", "stats.score_counts"},
         {"numpy"},
     ),
     "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),

@@ -30,8 +30,10 @@ from sparkds.stats.classification import (
     roc_curve,
     threshold_metrics,
 )
+from sparkds.stats.estimate import Estimate
 from sparkds.stats.fairness import disparities, group_rates
 from sparkds.stats.measured import Measured, share, undefined
+from sparkds.stats.paired_models import delong, mcnemar, mean_difference, paired_bootstrap
 from sparkds.stats.residuals import Residuals, bias, mae, mape, quantile_loss, r_squared, residual_table, rmse
 from sparkds.stats.score_counts import ScoreCounts
 
@@ -94,6 +96,8 @@ def evaluation_rows(
     n_groups: int = 10,
     least: int = 30,
     costs: tuple[float, float] | None = None,
+    replicates: int = 500,
+    seed: int = 0,
 ) -> list[EvaluationRow]:
     """Every figure of every model.
 
@@ -110,6 +114,8 @@ def evaluation_rows(
         Smallest number of rows that a rate of a group must rest on to take part in a disparity.
     costs : (float, float), optional
         Of a false positive and a false negative; gives the best threshold.
+    replicates, seed : int
+        Of the paired bootstrap of losses.
 
     Examples
     --------
@@ -132,6 +138,8 @@ def evaluation_rows(
     for model in evidence.models:
         for group in evidence.groups:
             rows += fairness_rows(evidence, model, group, threshold=thresholds[0], alpha=alpha, least=least)
+    for pair in sorted(evidence.pairs):
+        rows += comparison_rows(evidence, pair, threshold=thresholds[0], alpha=alpha, replicates=replicates, seed=seed)
     return rows
 
 
@@ -283,6 +291,43 @@ def residual_rows(
         for name in ("label_missing", "label_not_finite", "score_missing", "score_not_finite"):
             n = float(skipped.get(key, {}).get(name, 0))
             yield _row("rows", where, name, Measured(n, n=n, method="rows in no metric"))
+
+
+def comparison_rows(
+    evidence: ScoreEvidence, pair: tuple[str, str], *, threshold: float, alpha: float, replicates: int, seed: int
+) -> Iterator[EvaluationRow]:
+    """Differences of two models on the rows that both have scored, first minus second.
+
+    AUC by DeLong's test and right decisions by McNemar's, losses by the paired bootstrap; scores of one bin of the pair count as ties, and
+    in the bootstrap the rows of one joint bin and label have their mean difference of losses.
+    """
+    where = {"model": pair[0], "group": "", "group_value": ""}
+    found = evidence.pairs[pair]
+    if any(state.weighted for key, state in evidence.counts.items() if key == (pair[0], "", "")):
+        for name in ("auc_difference", "accuracy_difference", "brier_difference", "log_loss_difference"):
+            nothing = undefined("paired tests are not given for weighted rows", n=float(found.n.sum()))
+            yield replace(_row("comparison", where, name, nothing), other_model=pair[1])
+        return
+    yield _compared(where, pair, "auc_difference", delong(found.first, found.second, found.label, n=found.n, alpha=alpha))
+    if evidence.thresholds is not None and threshold not in evidence.thresholds:
+        told = f"the threshold {threshold:g} is not among those of the pass"
+        nothing = undefined(told, n=float(found.n.sum()))
+        yield replace(_row("comparison", where, "accuracy_difference", nothing, at=threshold), other_model=pair[1])
+    else:
+        right = [(scores >= threshold) == (found.label == 1) for scores in (found.first, found.second)]
+        only = [float(found.n[right[i] & ~right[1 - i]].sum()) for i in (0, 1)]
+        tested = mcnemar(only[0], only[1], float(found.n.sum()), alpha=alpha)
+        yield replace(_compared(where, pair, "accuracy_difference", tested), at=threshold)
+    for name, sums in (("brier_difference", found.squared_error), ("log_loss_difference", found.log_loss)):
+        told = f"difference of {name.removesuffix('_difference').replace('_', ' ')}"
+        per_row = mean_difference(sums / found.n)
+        yield _compared(where, pair, name, paired_bootstrap(per_row, found.n, replicates=replicates, seed=seed, alpha=alpha, of=told))
+
+
+def _compared(where: dict[str, str], pair: tuple[str, str], name: str, found: Estimate) -> EvaluationRow:
+    row = _row("comparison", where, name, Measured(found.value, found.low, found.high, 0, found.method, found.reason))
+    n = found.n_control + found.n_treatment if name == "auc_difference" else found.n_control
+    return replace(row, other_model=pair[1], pvalue=found.pvalue, n=n)
 
 
 def _cost_rows(where: dict[str, str], counts: ScoreCounts, costs: tuple[float, float] | None) -> Iterator[EvaluationRow]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkds.errors import DataError
-from sparkds.models.score_tally import MOST_VALUES
+from sparkds.models.score_tally import MOST_VALUES, THRESHOLD
 from sparkds.stats.score_counts import ScoreCounts
 
 Array = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ class PairCounts:
     Attributes
     ----------
     first, second : (k,)
-        Number of the bin (or the score itself) of each model; ascending with the score.
+        Lower edge of the bin (or the score itself) of each model.
     label : (k,)
         0 or 1.
     n : (k,)
@@ -55,11 +55,14 @@ class ScoreEvidence:
     skipped : dict of (model, group, value) to dict of quality to int
         Rows that are in no metric: ``label_missing``, ``score_missing``, ``score_not_finite``.
     pairs : dict of (model, other model) to PairCounts
+    thresholds : tuple of float, optional
+        At which counts of pairs are exact; None when they are by distinct score, so at all.
     """
 
     counts: dict[Key, ScoreCounts]
     skipped: dict[Key, dict[str, int]]
     pairs: dict[tuple[str, str], PairCounts]
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -99,11 +102,13 @@ def score_evidence(columns: Mapping[str, Any], *, label: str = "label", weight: 
     scored = quality == "scored"
     names = ("model", "other_model", "group", "group_value")
     rows_of: dict[tuple[str, ...], list[int]] = {}
+    is_threshold = quality == THRESHOLD
+    thresholds = tuple(sorted(float(t) for t in columns["bin"][is_threshold] if np.isfinite(t))) if is_threshold.any() else None
     told = zip(*(columns[name] for name in names), strict=True)
     for i, key in enumerate(told):
         if scored[i]:
             rows_of.setdefault(key, []).append(i)
-        else:
+        elif not is_threshold[i]:
             skipped.setdefault((key[0], key[2], key[3]), {})[quality[i]] = int(columns["n"][i])
     for (model, other, name, value), rows in rows_of.items():
         part = {column: np.asarray(columns[column][rows], dtype=np.float64) for column in columns if column not in (*names, "quality")}
@@ -113,7 +118,7 @@ def score_evidence(columns: Mapping[str, Any], *, label: str = "label", weight: 
             pairs[model, other] = PairCounts(*(part[field][order] for field in fields))
         else:
             counts[model, name, value] = _state(part, weighted=weight is not None)
-    return ScoreEvidence(counts, skipped, pairs)
+    return ScoreEvidence(counts, skipped, pairs, thresholds)
 
 
 def _state(part: dict[str, Array], *, weighted: bool) -> ScoreCounts:

@@ -18,6 +18,8 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Rows = dict[str, Any]
 
+THRESHOLD: Final = "threshold"
+"""Marks a row that names a threshold of the pass, in the column ``bin``, and no data."""
 QUALITIES: Final = ("scored", "label_missing", "score_missing", "score_not_finite", "label_invalid", "weight_invalid", "too_many_values")
 """What became of a row: counted with its score, or why not. `too_many_values` marks a group with more values than are kept."""
 SCORED, LABEL_MISSING, SCORE_MISSING, NOT_FINITE, LABEL_INVALID, WEIGHT_INVALID, TOO_MANY = range(7)
@@ -36,17 +38,20 @@ class Layout:
         Of the bins of all rows.
     group_edges, pair_edges : (k,)
         Of the wider bins of groups and of pairs of models; among `edges`.
+    thresholds : tuple of float
+        Among all edges.
     """
 
     edges: Array
     group_edges: Array
     pair_edges: Array
+    thresholds: tuple[float, ...]
 
     @classmethod
     def of(cls, bins: int, group_bins: int, pair_bins: int, thresholds: Sequence[float]) -> Layout:
         """Edges that all hold the thresholds."""
         group, pair = score_edges(group_bins, thresholds), score_edges(pair_bins, thresholds)
-        return cls(np.unique(np.concatenate([score_edges(bins, thresholds), group, pair])), group, pair)
+        return cls(np.unique(np.concatenate([score_edges(bins, thresholds), group, pair])), group, pair, tuple(thresholds))
 
     def wider(self, edges: Array) -> Ints:
         """Number of the bin between `edges` in which each bin of all rows lies: (m + 1,)."""
@@ -252,7 +257,12 @@ class ScoreTally:
             assert self.layout is not None
             cell = np.flatnonzero(sums[0])
             first, second = np.divmod(cell // 2, len(self.layout.pair_edges) + 1)
-            told.append(_pair_rows(pair, first.astype(np.float64), second.astype(np.float64), cell % 2, sums[:, cell]))
+            lowest = np.concatenate([[-np.inf], self.layout.pair_edges])
+            told.append(_pair_rows(pair, lowest[first], lowest[second], cell % 2, sums[:, cell]))
+        if self.layout is not None:
+            told.append(
+                {"quality": THRESHOLD, "bin": np.array([-np.inf, *self.layout.thresholds]), "n": np.zeros(1 + len(self.layout.thresholds))}
+            )
         return told
 
 

@@ -10,8 +10,10 @@ import pytest
 from sklearn import metrics as sk
 
 from sparkds.errors import ColumnError, ConfigError, DataError
+from sparkds.models.evaluation import evaluation_rows
 from sparkds.models.score_pass import read_score_counts, score_counts_frame, top_values
 from sparkds.stats.classification import area_under_roc, brier, confusion, log_loss
+from sparkds.stats.paired_models import delong, mcnemar
 from sparkds.stats.score_counts import counted
 
 SCHEMA = "`a.label` boolean, champion double, challenger float, sex string, age int, w decimal(6,2)"
@@ -98,6 +100,21 @@ def test_one_pass_over_two_models_and_groups_equals_the_arrays(frame, rows, bins
     assert pair.n.sum() == len(both)
     y, a = (np.array([float(r[i]) for r in both]) for i in (0, 1))
     b = np.array([float(np.float32(r[2])) for r in both])
+    scores = [np.array([float(np.float32(r[i])) if i == 2 else r[i] for r in both]) for i in (1, 2)]
+    told = {r.name: r for r in evaluation_rows(found, thresholds=(0.2,), replicates=50) if r.kind == "comparison"}
+    wanted = delong(*scores, np.array([float(r[0]) for r in both]))
+    assert told["auc_difference"].value == pytest.approx(wanted.value, abs=0.002 if bins == 2_000 else 1e-12)
+    assert told["auc_difference"].low == pytest.approx(wanted.low, abs=0.003 if bins == 2_000 else 1e-12)
+    right = [(s >= 0.2) == np.array([r[0] for r in both]) for s in scores]
+    exact = mcnemar((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum(), len(both))
+    assert (told["accuracy_difference"].value, told["accuracy_difference"].pvalue) == (exact.value, exact.pvalue)
+    assert told["brier_difference"].value == pytest.approx(
+        brier(counted(*arrays(both, 1)[:2])).value - brier(counted(*arrays(both, 2)[:2])).value
+    )
+    assert told["brier_difference"].low < told["brier_difference"].value < told["brier_difference"].high
+    if bins == 2_000:
+        (unknown,) = [r for r in evaluation_rows(found, thresholds=(0.3,), replicates=20) if r.name == "accuracy_difference"]
+        assert unknown.reason == "the threshold 0.3 is not among those of the pass"
     assert pair.squared_error.sum() == pytest.approx(((a - y) ** 2 - (b - y) ** 2).sum(), abs=1e-9)
     assert pair.log_loss.sum() == pytest.approx(len(y) * (sk.log_loss(y, a) - sk.log_loss(y, b)), abs=1e-9)
 
