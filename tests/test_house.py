@@ -45,6 +45,7 @@ ROOMS = {
         set(),
     ),
     "stats.paired_models": ({"errors", "stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
+    "stats.slices": ({"stats.arguments", "stats.estimate", "stats.group_moments", "stats.multiplicity"}, {"numpy"}),
     "stats.residuals": ({"errors", "stats.measured"}, {"numpy"}),
     "models": (set(), set()),
     "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
@@ -158,12 +159,17 @@ ROOMS = {
     ),
     "models.evaluation": (
         {"models.score_evidence", "stats.classification", "stats.estimate", "stats.fairness", "stats.measured", "stats.paired_models"}
-        | {"stats.residuals", "stats.score_counts"},
+        | {"stats.residuals", "stats.score_counts", "stats.slices"},
         {"numpy"},
     ),
     "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),
     "models.residual_pass": (
         {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.residuals"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "models.slice_pass": (
+        {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.arguments", "stats.group_moments"}
+        | {"stats.score_counts", "stats.slices"},
         {"numpy", "pyarrow", "pyspark"},
     ),
     # layer 4: borders, which know no domain
@@ -295,6 +301,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
                 "experiments.units",
                 "experiments.analysis",
                 "models.residual_pass",
+                "models.slice_pass",
             )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"
 

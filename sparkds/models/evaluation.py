@@ -36,6 +36,7 @@ from sparkds.stats.measured import Measured, share, undefined
 from sparkds.stats.paired_models import delong, mcnemar, mean_difference, paired_bootstrap
 from sparkds.stats.residuals import Residuals, bias, mae, mape, quantile_loss, r_squared, residual_table, rmse
 from sparkds.stats.score_counts import ScoreCounts
+from sparkds.stats.slices import METHOD, Slice
 
 Kind = Literal["metric", "rows", "calibration", "lift", "curve", "threshold", "fairness", "comparison", "residual", "slice"]
 
@@ -322,6 +323,21 @@ def comparison_rows(
         told = f"difference of {name.removesuffix('_difference').replace('_', ' ')}"
         per_row = mean_difference(sums / found.n)
         yield _compared(where, pair, name, paired_bootstrap(per_row, found.n, replicates=replicates, seed=seed, alpha=alpha, of=told))
+
+
+def slice_rows(model: str, worst: Sequence[Slice], *, loss: str = "log loss") -> Iterator[EvaluationRow]:
+    """Rows of the slices in which a model is worst, worst first: difference of the loss, effect size and share of the loss in excess."""
+    for found in worst:
+        where = {"model": model, "group": found.group, "group_value": found.value}
+        told = f"{loss}: {METHOD}"
+        difference = Measured(found.difference, found.low, math.inf, found.n, told)
+        yield replace(_row("slice", where, "loss_difference", difference), pvalue=found.pvalue)
+        yield _row("slice", where, "loss", Measured(found.mean, n=found.n, method=f"mean {loss} in the slice"))
+        yield _row(
+            "slice", where, "effect_size", Measured(found.effect_size, n=found.n, method="difference by the pooled standard deviation")
+        )
+        excess = Measured(found.excess, n=found.n, method=f"share of all {loss} above what the other rows' mean would give")
+        yield _row("slice", where, "excess", excess if math.isfinite(found.excess) else undefined("all losses are 0", n=found.n))
 
 
 def _compared(where: dict[str, str], pair: tuple[str, str], name: str, found: Estimate) -> EvaluationRow:

@@ -270,8 +270,14 @@ def crossed(
     left: npt.NDArray[np.int64], left_values: Sequence[str], right: npt.NDArray[np.int64], right_values: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Codes and values of the intersection of two groups, of pairs that occur only."""
-    both = left * len(right_values) + right
-    present, codes = np.unique(both, return_inverse=True)
+    both, size = left * len(right_values) + right, len(left_values) * len(right_values)
+    if size <= CHUNK_ROWS * 8:  # look-up instead of a sort
+        present = np.flatnonzero(np.bincount(both, minlength=size))
+        place = np.zeros(size, dtype=np.int64)
+        place[present] = np.arange(len(present))
+        codes = place[both]
+    else:
+        present, codes = np.unique(both, return_inverse=True)
     pairs = [divmod(int(pair), len(right_values)) for pair in present]
     return codes.astype(np.int64), [f"{left_values[i]}{JOINED}{right_values[j]}" for i, j in pairs]
 
