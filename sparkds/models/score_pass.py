@@ -190,6 +190,8 @@ def checked_columns(frame: DataFrame, label: str, scores: Mapping[str, str], gro
     for name in groups:
         if types[name].startswith(NESTED):
             raise ColumnError(f"group '{name}' is {types[name]}; allowed are plain values")
+        if types[name] == "timestamp":  # its text depends on the session's time zone
+            raise ColumnError(f"group '{name}' is timestamp; make a day or hour of it in a named time zone before")
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,13 @@ def test_what_cannot_be_evaluated_is_refused_by_name(spark, frame):
         score_counts_frame(frame, label="lable", scores={"m": "champion"})
     with pytest.raises(ColumnError, match="score 'sex' is string; allowed are numbers and booleans"):
         score_counts_frame(frame, label="a.label", scores={"m": "sex"})
+    timed = frame.selectExpr("*", "timestamp'2026-01-01' as at", "array(1) as many")
+    with pytest.raises(ColumnError, match="group 'at' is timestamp; make a day or hour of it"):
+        score_counts_frame(timed, label="a.label", scores={"m": "champion"}, groups=["at"])
+    with pytest.raises(ColumnError, match="group 'many' is array<int>; allowed are plain values"):
+        score_counts_frame(timed, label="a.label", scores={"m": "champion"}, groups=["many"])
+    with pytest.raises(ConfigError, match="a group occurs twice"):
+        score_counts_frame(frame, label="a.label", scores={"m": "champion"}, groups=["sex", ("sex",)])
     with pytest.raises(ConfigError, match="no model is given"):
         score_counts_frame(frame, label="a.label", scores={})
     with pytest.raises(ConfigError, match="not of two different models"):
