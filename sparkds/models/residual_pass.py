@@ -6,7 +6,7 @@ Takes a frame and gives a small frame by model, group and bin; one scan, one exc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from sparkds.blocks import map_blocks
 from sparkds.errors import ConfigError, DataError
 from sparkds.models.score_pass import checked_columns, chunks, coded_groups, named_groups, numbers, plain_columns
 from sparkds.models.score_tally import MOST_VALUES
-from sparkds.stats.residuals import SUMS, Residuals, combined, grouped_residuals, prediction_bins
+from sparkds.stats.residuals import SUMS, Residuals, combined, grouped_residuals, merged_residuals, prediction_bins
 
 KEYS: Final = ("model", "group", "group_value", "quality", "bin")
 FIELDS: Final = ("rows", *SUMS, "mean_label", "m2_label")
@@ -28,6 +28,11 @@ SCHEMA: Final = (
     + ", ".join(f"`{name}` double" for name in FIELDS)
     + ", pinball array<double>"
 )
+QUALITIES: Final = ("scored", "score_not_finite", "score_missing", "label_not_finite", "label_missing", "weight_invalid")
+"""What became of a row, the graver last."""
+TOO_MANY: Final = "too_many_values"
+BIN_SPAN: Final = 2**23
+"""More than there are bins of predictions, so that a value and a bin make one number."""
 MOST_CELLS: Final = 1_000_000
 Key = tuple[str, str, str]
 
@@ -128,7 +133,7 @@ def read_residuals(sums: DataFrame, *, shares: Sequence[float] = (), weight: str
         n = int(np.asarray(table.column("rows").take(rows)).sum())
         if quality == "weight_invalid":
             raise DataError(f"weight '{weight}' is negative, missing or not finite in {n} rows; weights are at least 0")
-        if quality == "too_many_values":
+        if quality == TOO_MANY:
             raise DataError(
                 f"group '{group}' has more than {MOST_VALUES} values; name those to show, leave it out, or bin the column before"
             )
@@ -138,6 +143,26 @@ def read_residuals(sums: DataFrame, *, shares: Sequence[float] = (), weight: str
         else:
             skipped.setdefault((model, group, value), {})[quality] = n
     return ResidualEvidence(states, skipped)
+
+
+@dataclass
+class _Partial:
+    """Values of a group so far, and states whose keys are of value and bin."""
+
+    values: dict[str, int] = field(default_factory=dict)
+    states: list[Residuals] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.values) > MOST_VALUES
+
+    def slots(self, values: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([self.values.setdefault(value, len(self.values)) for value in values], dtype=np.int64)
+
+    def add(self, state: Residuals) -> None:
+        self.states.append(state)
+        if len(self.states) >= 8:
+            self.states = [merged_residuals(self.states)]
 
 
 @dataclass(frozen=True)
@@ -151,11 +176,20 @@ class ResidualKernel:
     shares: tuple[float, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Reduce some batches at a time."""
+        """Reduce some batches at a time and hand over what all of a partition say."""
+        found: dict[tuple[str, str], _Partial] = {(m, g): _Partial() for m in self.models for g in ("", *(name for name, _ in self.groups))}
         for table in chunks(batches):
-            yield from self._reduced(table)
+            yield from self._reduced(table, found)
+        for (model, group), partial in found.items():
+            if partial.full:
+                yield from _told(model, group, [""], [TOO_MANY], np.ones(1), None, self.shares)
+            elif partial.states:
+                whole, values = merged_residuals(partial.states), list(partial.values)
+                slot, key = np.divmod(whole.key + BIN_SPAN // 2, BIN_SPAN)
+                state = replace(whole, key=key - BIN_SPAN // 2)
+                yield from _told(model, group, [values[i] for i in slot], QUALITIES[0], whole.n, state, self.shares)
 
-    def _reduced(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
+    def _reduced(self, table: pa.Table, found: dict[tuple[str, str], _Partial]) -> Iterator[pa.RecordBatch]:
         n, n_models = table.num_rows, len(self.models)
         y, label_null = numbers(table.column(0))
         w = numbers(table.column(1 + n_models))[0] if self.weighted else np.ones(n)
@@ -163,28 +197,26 @@ class ResidualKernel:
         groups |= coded_groups(table, 1 + n_models + self.weighted, self.shown, self.groups)
         for number, model in enumerate(self.models):
             p, null = numbers(table.column(1 + number))
-            quality = np.full(n, "scored", dtype=object)
-            quality[~np.isfinite(p)] = "score_not_finite"
-            quality[null] = "score_missing"
-            quality[~np.isfinite(y)] = "label_not_finite"
-            quality[label_null | np.isnan(y)] = "label_missing"
-            quality[~(np.isfinite(w) & (w >= 0))] = "weight_invalid"
-            scored = quality == "scored"
+            quality = np.zeros(n, dtype=np.int64)
+            marks = (~np.isfinite(p), null, ~np.isfinite(y), label_null | np.isnan(y), ~(np.isfinite(w) & (w >= 0)))
+            for code, marked in enumerate(marks, 1):
+                quality[marked] = code
+            rows = np.flatnonzero((quality == 0) & (w > 0))
+            skipped = np.flatnonzero(quality)
+            bin_of = prediction_bins(p[rows])
             for group, (codes, values) in groups.items():
-                if len(values) > MOST_VALUES:
-                    yield from _told(model, group, [""], ["too_many_values"], np.ones(1), None, self.shares)
+                partial = found[model, group]
+                slot = partial.slots(values)
+                if partial.full:
                     continue
-                rows = np.flatnonzero(scored & (w > 0))
                 if len(rows):
-                    cells, at = np.unique(np.stack([codes[rows], prediction_bins(p[rows])]), axis=1, return_inverse=True)
-                    cell = at.ravel().astype(np.int64)
-                    state = grouped_residuals(cells[1], cell, y[rows], p[rows], w[rows], self.shares)
-                    of_cell = np.bincount(cell, minlength=len(cells[1])).astype(np.float64)
-                    yield from _told(model, group, [values[i] for i in cells[0]], "scored", of_cell, state, self.shares)
-                others, many = np.unique(np.stack([codes[~scored].astype(str), quality[~scored].astype(str)]), axis=1, return_counts=True)
-                if len(many):
-                    named = [values[int(i)] for i in others[0]]
-                    yield from _told(model, group, named, others[1].tolist(), many.astype(np.float64), None, self.shares)
+                    cells, at = np.unique(slot[codes[rows]] * BIN_SPAN + bin_of, return_inverse=True)
+                    partial.add(grouped_residuals(cells, at.astype(np.int64), y[rows], p[rows], w[rows], self.shares))
+                if len(skipped):
+                    others, many = np.unique(codes[skipped] * len(QUALITIES) + quality[skipped], return_counts=True)
+                    named = [values[i] for i in others // len(QUALITIES)]
+                    why = [QUALITIES[i] for i in others % len(QUALITIES)]
+                    yield from _told(model, group, named, why, many.astype(np.float64), None, self.shares)
 
 
 @dataclass(frozen=True)

@@ -74,5 +74,8 @@ def test_what_cannot_be_evaluated_is_refused_by_name(spark, frame):
     made = spark.createDataFrame([(1.0, 1.0, -1.0)], "y double, p double, q double")
     with pytest.raises(DataError, match="weight 'q' is negative"):
         read_residuals(residuals_frame(made, label="y", predictions={"m": "p"}, weight="q"), weight="q")
+    many = spark.range(2_500).selectExpr("1d as y", "1d as p", "id as g")
+    with pytest.raises(DataError, match="group 'g' has more than 1000 values"):
+        read_residuals(residuals_frame(many, label="y", predictions={"m": "p"}, groups=["g"]))
     empty = read_residuals(residuals_frame(frame.limit(0), label="y", predictions={"m": "p"}))
     assert empty.states == empty.skipped == {}
