@@ -38,6 +38,17 @@ ROOMS = {
     "stats.moments": (set(), {"numpy"}),
     "stats.estimate": ({"stats.arguments"}, {"numpy", "scipy"}),
     "stats.proportions": ({"stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
+    "stats.measured": ({"stats.arguments"}, {"numpy", "scipy"}),
+    "stats.score_counts": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
+    "stats.classification": ({"errors", "stats.arguments", "stats.measured", "stats.score_counts"}, {"numpy", "scipy"}),
+    "stats.fairness": (
+        {"stats.arguments", "stats.classification", "stats.measured", "stats.proportions", "stats.score_counts"},
+        set(),
+    ),
+    "stats.paired_models": ({"errors", "stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
+    "stats.slices": ({"stats.arguments", "stats.estimate", "stats.group_moments", "stats.multiplicity"}, {"numpy"}),
+    "stats.residuals": ({"errors", "stats.measured"}, {"numpy"}),
+    "models": (set(), set()),
     "stats.multiplicity": ({"stats.arguments"}, {"numpy"}),
     "stats.heterogeneity": ({"stats.estimate", "stats.proportions"}, {"numpy"}),
     "stats.sample_ratio": ({"errors", "stats.arguments", "stats.estimate", "stats.proportions"}, {"numpy", "scipy"}),
@@ -188,6 +199,27 @@ ROOMS = {
         NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
         {"numpy", "pandas", "pyspark"},
     ),
+    "models.score_tally": ({"stats.score_counts"}, {"numpy"}),
+    "models.score_evidence": ({"errors", "models.score_tally", "stats.score_counts"}, {"numpy"}),
+    "models.score_pass": (
+        {"collect", "errors", "sql", "models.score_evidence", "models.score_tally"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "models.evaluation": (
+        {"models.score_evidence", "stats.classification", "stats.estimate", "stats.fairness", "stats.measured", "stats.paired_models"}
+        | {"stats.residuals", "stats.score_counts", "stats.slices"},
+        {"numpy"},
+    ),
+    "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),
+    "models.residual_pass": (
+        {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.residuals"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "models.slice_pass": (
+        {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.arguments", "stats.group_moments"}
+        | {"stats.score_counts", "stats.slices"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -199,6 +231,7 @@ ROOMS = {
     "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -337,6 +370,8 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
                 "experiments.arrow",
                 "experiments.headcounts",
                 "experiments.unit_rows",
+                "models.residual_pass",
+                "models.slice_pass",
             )
             assert node.func.attr not in ACTIONS or takes_from_arrow, f"{path}:{node.lineno} .{node.func.attr}()"
 
