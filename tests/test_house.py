@@ -180,7 +180,6 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     # models: declarations and numbers, then Spark, then MLflow
-    "models": (set(), set()),
     "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
     "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
     "models.estimators": (NUMBERS, {"pydantic", "sklearn", "threadpoolctl"}),

@@ -114,7 +114,7 @@ def _of(
     both = gradient @ cov @ gradient.T
     if scale == "absolute":
         error = math.sqrt(max(0.0, both[0, 0] + both[1, 1] - 2 * both[0, 1]))
-        return estimate(value[1] - value[0], error, alpha=alpha, sides=sides, null=null, method=told, **counts)
+        return estimate(float(value[1] - value[0]), error, alpha=alpha, sides=sides, null=null, method=told, **counts)
     if not value[0] * value[1] > 0:
         return not_computable(told, "undefined: an arm is 0 or the signs differ; look at the difference", **counts)
     if 1 + null <= 0:
