@@ -461,6 +461,9 @@ class Tables:
             raised = re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: P0001)?$", told, re.M)
             if raised:
                 raise DataError(f"rows for table '{name}': {raised.group(1)}") from error
+            raised = re.search(r"sparkds\.errors\.DataError: (.*)$", told, re.M)  # by a kernel on a worker
+            if raised:
+                raise DataError(f"rows for table '{name}': {raised.group(1)}") from error
             if "DELTA_REPLACE_WHERE_MISMATCH" in told or "DELTA_VIOLATE_CONSTRAINT" in told:
                 raise DataError(f"rows for table '{name}' lie outside the slice that is replaced: {told.splitlines()[0]}") from error
             if "DELTA_CONCURRENT" in told or "ConcurrentModification" in told or "ConcurrentAppend" in told:

@@ -198,6 +198,21 @@ ROOMS = {
         NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
         {"numpy", "pandas", "pyspark"},
     ),
+    "models.model_version": (NUMBERS, {"mlflow"}),
+    "models.signature": (NUMBERS, set()),
+    "models.model_cache": (set(), {"mlflow", "threadpoolctl"}),
+    "models.predictions": ({"errors", "models.signature"}, {"numpy", "pandas", "pyarrow"}),
+    "models.environment": ({"collect"}, {"pyarrow", "pyspark"}),
+    "models.scoring": (
+        NUMBERS | {"models.model_cache", "models.predictions", "models.signature"},
+        {"mlflow", "pyarrow", "pyspark"},
+    ),
+    "jobs.batch_scorer": (
+        NUMBERS
+        | {"", "collect", "sessions", "tables", "tracking", "jobs.status", "models"}
+        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "predictions", "scoring", "signature")},
+        {"mlflow", "pydantic", "pyspark"},
+    ),
     "models.score_tally": ({"stats.score_counts"}, {"numpy"}),
     "models.score_evidence": ({"errors", "models.score_tally", "stats.score_counts"}, {"numpy"}),
     "models.score_pass": (
