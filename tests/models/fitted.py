@@ -62,7 +62,12 @@ def log_classifier(name="prospects", **told):
 
 def log_pyfunc(function, name, sign):
     """Register a function of a frame as a model; its version."""
+    import sys
+
+    import cloudpickle
     import mlflow
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not have the tests
 
     class Wrapped(mlflow.pyfunc.PythonModel):
         def predict(self, context, model_input, params=None):
