@@ -19,7 +19,7 @@ from sparkds.experiments.peeking import Look, is_final, peeked
 from sparkds.experiments.result_rows import Result, Status
 from sparkds.stats.arm_effects import Of, adjusted, difference, relative_difference
 from sparkds.stats.bayesian import normal_effect
-from sparkds.stats.estimate import Estimate, Sides, on_ratio_scale
+from sparkds.stats.estimate import Estimate, Sides, equivalence, on_ratio_scale
 from sparkds.stats.moments import Moments
 from sparkds.stats.multiplicity import adjust
 from sparkds.stats.omnibus import several_arms
@@ -124,6 +124,7 @@ def effects(
             rows += _of_cell(experiment, metric, where, arms, ended=ended, earlier=earlier or {})
     told = _corrected(experiment, rows)
     beside = [row for metric in metrics for row in (*_stratified(experiment, metric, by_cell), *_omnibus(experiment, metric, by_cell))]
+    beside += [row for metric in metrics for row in _equivalent(experiment, metric, told)]
     ended_or_planned = {(row.name, row.arm): row.status for row in told if row.variant == "declared" and not row.segment}
     return told + [replace(row, status=row.status or _shared(ended_or_planned, row)) for row in beside]
 
@@ -165,6 +166,31 @@ def _stratified(experiment: Experiment, metric: Metric, by_cell: Mapping[Cell, M
             test = _with_peeking(at, experiment, scale=scale, sides=sides, null=null, n=n, looks=())
             rows.append(replace(where, scale=scale).with_estimate(test(experiment.alpha)))
     return rows
+
+
+def _equivalent(experiment: Experiment, metric: Metric, rows: Sequence[Result]) -> list[Result]:
+    """Two one-sided tests of the declared relative effects, for a fixed horizon; the interval has level ``1 - 2 alpha``."""
+    if metric.equivalence is None or experiment.peeking.kind != "fixed":
+        return []
+    found = []
+    for row in rows:
+        if (row.name, row.variant, row.scale, row.segment) == (metric.name, "declared", "relative", "") and not row.reason:
+            effect = Estimate(
+                row.value,
+                row.std_error,
+                row.low,
+                row.high,
+                row.statistic,
+                row.pvalue,
+                row.log10_pvalue,
+                row.n_control,
+                row.n_treatment,
+                row.method,
+            )
+            told = equivalence(effect, margin=metric.equivalence, alpha=experiment.alpha)
+            plain = replace(row, adjusted_pvalue=math.nan, adjusted_low=math.nan, adjusted_high=math.nan)
+            found.append(replace(plain.with_estimate(told), variant="equivalence"))
+    return found
 
 
 def _omnibus(experiment: Experiment, metric: Metric, by_cell: Mapping[Cell, Mapping[str, Statistic]]) -> list[Result]:

@@ -97,6 +97,9 @@ class Metric(Declaration):
     role : {"primary", "secondary", "guardrail"}
     margin : float, optional
         For a guardrail: the largest relative change for the worse that is accepted (non-inferiority).
+    equivalence : float, optional
+        For the other roles: the largest relative change, either way, that counts as none; rows of the variant ``equivalence`` then hold
+        two one-sided tests.
     """
 
     kind: str
@@ -110,6 +113,8 @@ class Metric(Declaration):
     role: Literal["primary", "secondary", "guardrail"] = Field(default="secondary", description="part it plays in the decision")
     margin: float | None = Field(default=None, gt=0, description="guardrail: accepted relative change for the worse")
 
+    equivalence: float | None = Field(default=None, gt=0, lt=1, description="relative change, either way, that counts as none")
+
     binary: ClassVar[bool] = False
     """Whether the value of a unit is 0 or 1, so that tests of proportions apply."""
 
@@ -120,6 +125,10 @@ class Metric(Declaration):
         if (self.margin is None) == (self.role == "guardrail"):
             raise ValueError(
                 f"metric '{self.name}': a guardrail has a margin, the other roles have none (role {self.role}, margin {self.margin})"
+            )
+        if self.equivalence is not None and (self.role == "guardrail" or self.kind in ("quantile", "event_quantile")):
+            raise ValueError(
+                f"metric '{self.name}': equivalence is of relative changes of means and shares that are no guardrails; leave it out"
             )
         if self.cap is not None and self.binary:
             raise ValueError(f"metric '{self.name}': a value of 0 or 1 cannot be capped; leave cap out")

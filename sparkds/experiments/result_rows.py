@@ -18,7 +18,7 @@ COLUMNS: Final = {
     "experiment": "experiment",
     "kind": "effect, check or decision",
     "name": "metric of an effect or decision, or name of a check",
-    "variant": "declared, uncapped, unadjusted, post_stratified, omnibus, bayesian, day_<n>, or what a check looked at",
+    "variant": "declared, uncapped, unadjusted, post_stratified, omnibus, equivalence, bayesian, day_<n>, or what a check looked at",
     "arm": "treatment arm; empty for a check or a test over all arms",
     "segment": "column of a segment; empty for all units",
     "segment_value": "value of the segment",

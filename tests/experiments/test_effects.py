@@ -434,3 +434,21 @@ def test_a_unit_finer_than_what_was_randomised_is_told(n_units, n_randomised, n_
     (row,) = randomised_checks(experiment(), told)
     assert (row.status, row.value) == (status, n_units / n_randomised)
     assert randomised_checks(experiment(), []) == []
+
+
+def test_no_change_is_shown_by_two_one_sided_tests():
+    same = Sum(name="revenue", fact="f", column="x", role="primary", equivalence=0.02)
+    a, b = raw(1, 20000, 10), raw(2, 20000, 10)
+    rows = effects(experiment(), [same], [statistic(same, "c", a), statistic(same, "t", b)], ended=True)
+    row = only(rows, variant="equivalence")
+    plain = only(rows, variant="declared", scale="relative")
+    above = stats.norm.sf((plain.value + 0.02) / plain.std_error)
+    below = stats.norm.cdf((plain.value - 0.02) / plain.std_error)
+    assert row.pvalue == pytest.approx(max(above, below))
+    assert row.pvalue < 1e-6
+    assert row.high - row.low == pytest.approx(2 * stats.norm.isf(0.05) * plain.std_error)
+    assert "TOST" in row.method
+    few = effects(experiment(), [same], [statistic(same, "c", a[:50]), statistic(same, "t", b[:50] + 1)], ended=True)
+    assert only(few, variant="equivalence").pvalue > 0.9
+    with pytest.raises(ValueError, match="leave it out"):
+        Mean(name="load", fact="f", column="ms", role="guardrail", margin=0.05, equivalence=0.1)
