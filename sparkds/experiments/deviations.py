@@ -5,6 +5,8 @@ Pure: takes the declaration as it was recorded then, and as it is now, and gives
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,9 +24,17 @@ MORE_UNITS: Final = 1.1
 
 
 def recorded(experiment: Experiment, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """What is written down about an experiment at its first analysis."""
-    told = experiment.model_dump(mode="json")
-    return {**{name: told[name] for name in BOUND}, "metrics": {m.name: [m.definition_hash, m.role] for m in metrics}}
+    """What is written down about an experiment at its first analysis.
+
+    Defaults are left out, so that a field which a later version of the package adds is no deviation.
+    """
+    told = experiment.model_dump(mode="json", exclude_defaults=True)
+    return {**{name: told.get(name) for name in BOUND}, "metrics": {m.name: [_definition(m), m.role] for m in metrics}}
+
+
+def _definition(metric: Metric) -> str:
+    told = {"kind": metric.kind, **metric.model_dump(mode="json", exclude_defaults=True)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def deviations(experiment: Experiment, metrics: Sequence[Metric], before: Mapping[str, Any] | None, *, n: int) -> list[Result]:

@@ -39,6 +39,14 @@ def test_a_fixed_horizon_that_was_passed_over_is_told():
     assert deviations(planned, [REVENUE], None, n=105) == []
 
 
+def test_the_kind_of_a_metric_is_part_of_its_definition():
+    from sparkds.experiments.metrics import Count, Proportion
+
+    before = recorded(experiment(), [Count(name="n", fact="f")])
+    (row,) = deviations(experiment(), [Proportion(name="n", fact="f")], before, n=5)
+    assert "in another way" in row.reason
+
+
 def test_what_is_recorded_survives_json():
     import json
 
