@@ -217,9 +217,10 @@ class _Run:
             LOG.info("%s is there already, from the same sources and definition", day)
             return
         statistics, counted = self._by_stored_units(day, facts) if self.config.store_units else self._directly(day)
+        if any(experiment.crossover == "error" for experiment in self.spec.experiments):  # before a row of this day is written
+            self._refuse_crossover(collect.small_rows(counted, most=MOST_RESULTS))
         self._write("counts", _dated(counted, day), day, facts, experiment_tables.counts_spec())
         counts = collect.small_rows(self._slice("counts", day), most=MOST_RESULTS)
-        self._refuse_crossover(counts)
         self._write("statistics", statistics, day, facts, experiment_tables.statistics_spec())
         results = self._results(day, counts)
         told = self.source.spark.createDataFrame([(*_for_table(result), day) for result in results], experiment_tables.RESULT_SCHEMA)

@@ -288,6 +288,8 @@ def test_a_broken_assignment_fails_its_checks_and_blocks_the_decision(spark, tmp
     refusing = {**CONF, "experiments": [{**CONF["experiments"][0], "crossover": "error"}]}
     with pytest.raises(DataError, match="40 units of experiment 'button' were seen in several arms"):
         go(spark, tmp_path, conf=refusing, as_of=day(10), out="refused")
+    refused = Tables(spark, str(tmp_path / "refused"))
+    assert not any(refused.exists(f"experiments_{name}") for name in ("counts", "statistics", "results"))
 
 
 def test_one_bad_metric_never_loses_the_others(spark, tmp_path):
