@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from sparkds import collect, tracking
 from sparkds.days import days_between, known_at, last_ended, microseconds
 from sparkds.errors import ColumnError, ConfigError, DataError, WindowError
+from sparkds.experiments.analysis import SCHEMA as STATISTICS
 from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, randomised_frame, statistics_frame, top_segments
 from sparkds.experiments.checks import checks, randomised_checks
 from sparkds.experiments.decisions import decisions
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 JOB = "experiment_analyzer"
 HELP = "Experiments: units, statistics, effects, checks and decisions into Delta tables."
 MOST_RESULTS = 1_000_000
+COUNTS = "experiment string, segment string, segment_value string, arm string, exposed bigint, analysed bigint, n_crossover bigint"
 
 LOG = logging.getLogger("sparkds")
 
@@ -245,8 +247,12 @@ class _Run:
         intake: dict[str, Observation] = {name: Observation(f"intake {name}") for name in ("exposures", *self.facts)}
         direct = direct_statistics(self.spec, self.exposures, self.facts, as_of=day, intake=intake)
         self._told(direct.counts.num_rows > 0, intake, day)
-        spark = self.source.spark
-        return self._described(spark.createDataFrame(direct.statistics), {}, day), spark.createDataFrame(direct.counts)
+        statistics, counts = self._frame(direct.statistics, STATISTICS), self._frame(direct.counts, COUNTS)
+        return self._described(statistics, {}, day), counts
+
+    def _frame(self, table: Any, schema: str) -> DataFrame:
+        """Arrow table as a DataFrame; Connect takes none without rows."""
+        return self.source.spark.createDataFrame(table if table.num_rows else [], None if table.num_rows else schema)
 
     def _write(self, what: str, frame: DataFrame, day: date, facts: dict[str, Any], spec: Any) -> None:
         commit = self.output.replace(self.names[what], frame, rows={"as_of": [day]}, metadata=facts, spec=spec)

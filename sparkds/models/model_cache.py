@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 
 MOST_MODELS: Final = 3
 _MODELS: OrderedDict[Pinned, Any] = OrderedDict()
 _LOCK = threading.Lock()
-_LOADS = 0
+_LOADS: Counter[Pinned] = Counter()
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Pinned:
 
 def loaded(pinned: Pinned) -> Any:
     """Model of a pinned version; loaded on the first call of a process, on one thread of linear algebra."""
-    global _LOADS
     with _LOCK:
         if pinned in _MODELS:
             _MODELS.move_to_end(pinned)
@@ -55,13 +54,13 @@ def loaded(pinned: Pinned) -> Any:
             mlflow.set_tracking_uri(pinned.tracking_uri)
             mlflow.set_registry_uri(pinned.registry_uri)
             model = mlflow.pyfunc.load_model(pinned.uri)
-        _LOADS += 1
+        _LOADS[pinned] += 1
         _MODELS[pinned] = model
         while len(_MODELS) > MOST_MODELS:
             _MODELS.popitem(last=False)
         return model
 
 
-def loads() -> int:
+def loads(pinned: Pinned) -> int:
     """Times that this process has loaded a model."""
-    return _LOADS
+    return _LOADS[pinned]

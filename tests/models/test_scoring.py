@@ -72,7 +72,7 @@ def test_a_model_is_loaded_once_a_process_whatever_the_number_of_tasks(spark, pr
         from sparkds.models.model_cache import loads
 
         for _ in batches:
-            yield pa.RecordBatch.from_pydict({"pid": [os.getpid()], "loads": [loads()]})
+            yield pa.RecordBatch.from_pydict({"pid": [os.getpid()], "loads": [loads(pinned)]})
 
     seen = {(r["pid"], r["loads"]) for r in spark.range(8, numPartitions=8).mapInArrow(told, "pid bigint, loads bigint").collect()}
     assert all(loads <= 1 for _, loads in seen)
