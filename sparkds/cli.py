@@ -35,6 +35,7 @@ JOBS: Final = {
     "experiment_analyzer": "sparkds.jobs.experiment_analyzer",
     "experiment_designer": "sparkds.jobs.experiment_designer",
     "model_trainer": "sparkds.jobs.model_trainer",
+    "model_evaluation_suite": "sparkds.jobs.model_evaluation_suite",
     "batch_scorer": "sparkds.jobs.batch_scorer",
 }
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
@@ -44,6 +45,7 @@ JOB_HELP: Final = {
     "experiment_analyzer": "Experiments: units, statistics, effects, checks and decisions into Delta tables.",
     "experiment_designer": "Sample size, duration, looks and plan of an experiment.",
     "model_trainer": "Train a model beside its baselines, and register it in MLflow.",
+    "model_evaluation_suite": "Evaluate models on labelled rows, judge them by gates, and promote the one that passes.",
     "batch_scorer": "Score a table with a registered model, into a Delta table.",
 }
 

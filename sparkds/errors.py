@@ -50,6 +50,10 @@ class TableError(SparkdsError):
     """A table is absent, not of the right format, of another definition, or changed by someone else meanwhile."""
 
 
+class GateError(SparkdsError):
+    """A model does not pass its gates; what it was judged by is written."""
+
+
 def closest(name: str, choices: Iterable[str]) -> str:
     """Suggest the choice nearest to `name`: ``; did you mean 'x'?``, or nothing when none is near.
 

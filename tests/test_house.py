@@ -38,6 +38,7 @@ ROOMS = {
     "stats.moments": (set(), {"numpy"}),
     "stats.estimate": ({"stats.arguments"}, {"numpy", "scipy"}),
     "stats.proportions": ({"stats.arguments", "stats.estimate"}, {"numpy", "scipy"}),
+    "document": (set(), set()),
     "stats.measured": ({"stats.arguments"}, {"numpy", "scipy"}),
     "stats.score_counts": ({"errors", "stats.arguments"}, {"numpy", "scipy"}),
     "stats.classification": ({"errors", "stats.arguments", "stats.measured", "stats.score_counts"}, {"numpy", "scipy"}),
@@ -188,6 +189,7 @@ ROOMS = {
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
         {"joblib", "numpy", "pydantic", "sklearn", "threadpoolctl"},
     ),
+    "models.leak_findings": ({"models.estimators", "models.score_metrics", "models.training"}, {"numpy", "pandas", "scipy", "sklearn"}),
     "models.tuning": (
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits", "models.training"},
         {"numpy", "optuna", "pydantic"},
@@ -225,6 +227,12 @@ ROOMS = {
         {"numpy"},
     ),
     "models.gates": ({"declaration", "models.evaluation", "stats.fairness"}, {"pydantic"}),
+    "models.evaluation_plan": ({"declaration", "models.estimators", "models.gates", "models.score_metrics"}, {"pydantic"}),
+    "models.evaluation_report": ({"document", "models.evaluation", "models.evaluation_plan", "models.gates"}, set()),
+    "models.evaluated_rows": (
+        {"collect", "errors", "sql", "models.model_cache", "models.predictions", "models.score_pass", "models.scoring", "models.signature"},
+        {"numpy", "pyspark"},
+    ),
     "models.residual_pass": (
         {"blocks", "collect", "errors", "models.score_pass", "models.score_tally", "stats.residuals"},
         {"numpy", "pyarrow", "pyspark"},
@@ -246,6 +254,7 @@ ROOMS = {
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.training": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -260,8 +269,28 @@ ROOMS = {
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
+        | {"figures.models", "figures.training", "models.leak_findings"}
         | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning", "tuning_tasks")},
-        {"mlflow", "pydantic"},
+        {"matplotlib", "mlflow", "pandas", "pydantic"},
+    ),
+    "jobs.evaluation_tables": ({"tables", "models.evaluation", "models.gates"}, set()),
+    "jobs.evaluation_pictures": (
+        {"document", "errors", "figures.models", "figures.training", "models.evaluation", "models.evaluation_plan", "models.training"},
+        {"matplotlib", "pandas"},
+    ),
+    "jobs.evaluation_inputs": (
+        {"collect", "errors", "tables", "tracking", "jobs.training_tables", "models"}
+        | {"models.environment", "models.evaluated_rows", "models.evaluation_plan", "models.model_cache", "models.model_version"}
+        | {"models.registry", "models.signature", "models.training"},
+        {"mlflow"},
+    ),
+    "jobs.model_evaluation_suite": (
+        {"", "collect", "document", "errors", "sessions", "sql", "tables", "tracking", "jobs.status", "models"}
+        | {"jobs.evaluation_inputs", "jobs.evaluation_pictures", "jobs.evaluation_tables"}
+        | {"models.evaluated_rows", "models.evaluation", "models.evaluation_plan", "models.evaluation_report", "models.gates"}
+        | {"models.predictions", "models.registry", "models.residual_pass", "models.score_pass", "models.slice_pass"}
+        | {"models.training_sample"},
+        {"mlflow", "pydantic", "pyspark"},
     ),
     "jobs.experiment_tables": (
         {"tables", "experiments.experiment", "experiments.measures", "experiments.result_rows"},
@@ -384,6 +413,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
                 "experiments.arrow",
                 "experiments.headcounts",
                 "experiments.unit_rows",
+                "models.evaluated_rows",
                 "models.residual_pass",
                 "models.slice_pass",
             )

@@ -234,13 +234,58 @@ def fairness(
     return figure
 
 
+def residuals(evaluation: DataFrame, *, model: str) -> Figure:
+    """Mean label by mean prediction of each group of predictions; arguments and errors as of `roc`."""
+    mean, _ = _of_models(evaluation, (model,), "residual", "mean_prediction")
+    seen, _ = _of_models(evaluation, (model,), "residual", "mean_label")
+    table = seen.merge(mean[["at", "value"]].rename(columns={"value": "mean_prediction"}), on="at").sort_values("at")
+    x, y = table["mean_prediction"].to_numpy(dtype=float), table["value"].to_numpy(dtype=float)
+    figure, axes = canvas(6.4, 6)
+    ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
+    axes.plot(ends, ends, color=FAINT, linestyle="--", linewidth=1)
+    axes.plot(x, y, color=COLOURS[0], marker="o", markersize=5)
+    axes.set_xlabel("mean prediction")
+    axes.set_ylabel("mean label")
+    told = f"{len(table)} groups of rows by prediction  ·  dashed: without bias"
+    titled(axes, f"Labels by prediction of {model}", told)
+    return figure
+
+
+def by_period(evaluation: DataFrame, *, model: str, name: str, period: str = "period") -> Figure:
+    """A metric by period with its interval, where it has one; arguments and errors as of `roc`.
+
+    Parameters
+    ----------
+    evaluation, model
+    name : str
+        Name of the metric, e.g. ``auc``.
+    period : str
+        Group whose values are periods (ISO 8601).
+    """
+    _check(evaluation)
+    wanted = (
+        (evaluation["kind"] == "metric") & (evaluation["group"] == period) & (evaluation["model"] == model) & (evaluation["name"] == name)
+    )
+    rows = evaluation[wanted].dropna(subset=["value"]).sort_values("group_value")
+    if rows.empty:
+        raise DataError(f"model '{model}' has no '{name}' by {period} to draw")
+    figure, axes = canvas(max(5.0, 2.4 + 0.55 * len(rows)), 4.2)
+    x = np.arange(len(rows))
+    axes.vlines(x, rows["low"], rows["high"], color=COLOURS[0], linewidth=2, alpha=0.5)
+    axes.plot(x, rows["value"], color=COLOURS[0], marker="o", markersize=6, linewidth=1)
+    axes.set_xticks(x, [f"{value}\n({n:,.0f})" for value, n in zip(rows["group_value"], rows["n"], strict=True)], fontsize=8)
+    axes.set_ylabel(name.replace("_", " "))
+    titled(axes, f"{name.replace('_', ' ')} of {model} over time", "rows in brackets  ·  bars: intervals")
+    return figure
+
+
 def importances(importance: DataFrame, *, model: str, most: int = 20, coverage: float | None = 0.9) -> Figure:
     """Importance of features, the largest first.
 
     Parameters
     ----------
     importance : pandas.DataFrame
-        ``feature``, ``importance``; ``std_error`` is drawn where it is there.
+        ``feature``, ``importance``; ``std`` (over shuffles) is drawn where it is there.
     model : str
     most : int
         Features that are drawn.
@@ -262,7 +307,7 @@ def importances(importance: DataFrame, *, model: str, most: int = 20, coverage: 
     ranked = importance.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
     shown = ranked.iloc[:most]
     figure, axes = canvas(7.6, 1.5 + 0.32 * len(shown))
-    error = shown["std_error"].to_numpy(dtype=float) if "std_error" in shown else None
+    error = shown["std"].to_numpy(dtype=float) if "std" in shown else None
     axes.barh(np.arange(len(shown)), shown["importance"].to_numpy(dtype=float), color=COLOURS[0], height=0.68, xerr=error,
               error_kw={"ecolor": INK, "elinewidth": 1})  # fmt: skip
     axes.set_yticks(range(len(shown)), [str(name) for name in shown["feature"]])

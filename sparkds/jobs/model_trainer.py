@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from sparkds import __version__, tracking
-from sparkds.errors import ColumnError, ConfigError
+from sparkds.errors import ColumnError, ConfigError, DataError
 from sparkds.jobs import training_tables
 from sparkds.jobs.status import JobResult, TableResult
 from sparkds.models import registry
+from sparkds.models.leak_findings import leak_findings
 from sparkds.models.split_columns import split_frame, stratified_cuts_of
 from sparkds.models.splits import AnyFolds, AnySplit, Stratified
-from sparkds.models.training import Trained, Training, TrainingRows, model_hash, train
+from sparkds.models.training import CANDIDATE, RANKING, Model, Trained, Training, TrainingRows, model_hash, train
 from sparkds.models.training_sample import (
     LabelCounts,
     check_keys,
@@ -41,6 +42,7 @@ from sparkds.tables import Tables
 from sparkds.tracking import Tracking
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pyspark.sql import DataFrame, SparkSession
 
 JOB: Final = "model_trainer"
@@ -353,15 +355,14 @@ class _Run:
         mlflow.log_dict(self.facts, "training.json")
         digest = model_hash(trained.candidate.pipeline)
         self.sections["model_hash"] = digest
-        libraries = [name for name in ("lightgbm", "xgboost") if estimator["kind"] == name]
-        uri = registry.log_model(
-            trained.candidate.pipeline,
-            data.of("validation").inputs.iloc[:5],
-            features=self.features,
-            task=config.task,
-            classes=counts.classes,
-            libraries=libraries,
-        )
+        _log_pictures(trained)
+        leaks = leak_findings(data, config.task)
+        self.warnings += leaks.values()
+        self.sections["leakage_findings"] = leaks
+        mlflow.log_dict(leaks, "leakage_findings.json")
+        self.sections["retrained_equal"] = trained.retrained_equal
+        uris = {model.name: self._log_model(model, data, counts) for model in (trained.candidate, *trained.baselines)}
+        uri = uris.pop(trained.candidate.name)
         self.sections["run_id"] = run_id
         if found is not None:
             self.warnings.append(
@@ -385,7 +386,22 @@ class _Run:
                 "sparkds.sample": self.sections["sample"],
                 "sparkds.threshold": str(trained.candidate.threshold),
                 "sparkds.classes": list(counts.classes),
+                "sparkds.baselines": uris,
+                "sparkds.leakage_findings": leaks,
+                "sparkds.retrained_equal": trained.retrained_equal,
             },
+        )
+
+    def _log_model(self, model: Model, data: TrainingRows, counts: LabelCounts) -> str:
+        """Address of the model in the run; baselines are logged too, so that an evaluation can score them on the same rows."""
+        return registry.log_model(
+            model.pipeline,
+            data.of("validation").inputs.iloc[:5],
+            name="model" if model.name == CANDIDATE else model.name,
+            features=self.features,
+            task=self.config.task,
+            classes=counts.classes,
+            libraries=[name for name in ("lightgbm", "xgboost") if model.estimator.kind == name],
         )
 
     def result(self, registered: registry.Registered) -> JobResult:
@@ -393,6 +409,29 @@ class _Run:
         tables = [TableResult(name, self.output.version(name), self.written.get(what, 0)) for what, name in self.names.items()]
         told = {**registered._asdict(), "alias": registry.CHALLENGER} if registered.is_new else registered._asdict()
         return JobResult(self.n_read, tables, self.warnings, {"model": told, **self.sections})
+
+
+def _log_pictures(trained: Trained) -> None:
+    """Figures of importance, folds and learning curve into the run that is open; without what has nothing to show."""
+    import mlflow
+    import pandas as pd
+
+    from sparkds.figures import models as of_models
+    from sparkds.figures import training as of_training
+
+    metrics, importance = pd.DataFrame(trained.metrics), pd.DataFrame(trained.importance)
+    ranking = RANKING["binary"] if (metrics["metric"] == RANKING["binary"]).any() else RANKING["regression"]
+    name = trained.candidate.name
+    pictures: dict[str, Callable[[], Figure]] = {
+        "importance": lambda: of_models.importances(importance, model=name),
+        "cross_validation": lambda: of_training.cross_validation(metrics, metric=ranking, model=name),
+        "learning_curve": lambda: of_training.learning_curve(metrics, metric=ranking, model=name),
+    }
+    for stem, make in pictures.items():
+        try:
+            mlflow.log_figure(make(), f"figures/{stem}.png")
+        except (ColumnError, ConfigError, DataError) as error:  # no matplotlib, or nothing to show
+            LOG.info("no picture of %s: %s", stem.replace("_", " "), error)
 
 
 def _known_trials(experiment: str, scope: str) -> Mapping[str, Known]:

@@ -97,6 +97,7 @@ def evaluation_rows(
     n_groups: int = 10,
     least: int = 30,
     costs: tuple[float, float] | None = None,
+    fair: Sequence[str] | None = None,
     replicates: int = 500,
     seed: int = 0,
 ) -> list[EvaluationRow]:
@@ -115,6 +116,8 @@ def evaluation_rows(
         Smallest number of rows that a rate of a group must rest on to take part in a disparity.
     costs : (float, float), optional
         Of a false positive and a false negative; gives the best threshold.
+    fair : sequence of str, optional
+        Groups by which fairness is looked at; all if absent.
     replicates, seed : int
         Of the paired bootstrap of losses.
 
@@ -137,7 +140,7 @@ def evaluation_rows(
             rows += _cost_rows(where, counts, costs)
     rows += counted_rows(evidence)
     for model in evidence.models:
-        for group in evidence.groups:
+        for group in evidence.groups if fair is None else fair:
             rows += fairness_rows(evidence, model, group, threshold=thresholds[0], alpha=alpha, least=least)
     for pair in sorted(evidence.pairs):
         rows += comparison_rows(evidence, pair, threshold=thresholds[0], alpha=alpha, replicates=replicates, seed=seed)

@@ -100,6 +100,7 @@ def log_model(
     *,
     features: FeatureColumns,
     task: Task,
+    name: str = "model",
     classes: Sequence[str] = ("0", "1"),
     libraries: Sequence[str] = (),
 ) -> str:
@@ -115,6 +116,8 @@ def log_model(
         A few rows of features, logged as the input example.
     features : FeatureColumns
     task : str
+    name : str
+        Of the model in the run.
     classes : sequence of str
         Labels of the negative and the positive class.
     libraries : sequence of str
@@ -135,11 +138,11 @@ def log_model(
     inputs = example[list(features.names)]
     info = mlflow.sklearn.log_model(
         pipeline,
-        name="model",
+        name=name,
         signature=signature_of(features, task, classes),
         serialization_format="cloudpickle",
         pyfunc_predict_fn="predict_proba" if task == "binary" else "predict",
-        pip_requirements=[f"{name}=={version(name)}" for name in (*PINNED, *libraries)],
+        pip_requirements=[f"{library}=={version(library)}" for library in (*PINNED, *libraries)],
         input_example=inputs,
     )
     loaded = mlflow.pyfunc.load_model(info.model_uri)

@@ -121,6 +121,8 @@ class Training(Declaration):
     importance : Importance, optional
     learning_curve : tuple of float
         Shares of the training rows.
+    check_reproducible : bool
+        Fit the candidate twice and compare its scores to the bit.
     """
 
     task: Task = Field(description="binary or regression")
@@ -132,6 +134,7 @@ class Training(Declaration):
     seed: int = Field(ge=0, lt=2**32, description="seed of models and shuffles")
     importance: Importance | None = Field(default=Importance(), description="permutation importance; null for none")
     learning_curve: tuple[float, ...] = Field(default=(), description="shares of the training rows, e.g. [0.1, 0.3, 1]")
+    check_reproducible: bool = Field(default=True, description="fit the candidate twice and compare its scores to the bit")
 
     def check(self) -> None:
         """Hold the parts against each other.
@@ -208,12 +211,23 @@ class Model:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gives: the candidate, its baselines and what was measured."""
+    """What training gives: the candidate, its baselines and what was measured.
+
+    Attributes
+    ----------
+    candidate : Model
+    baselines : tuple of Model
+    metrics : list of MetricRow
+    importance : list of FeatureImportance
+    retrained_equal : bool, optional
+        Whether a second training gave the same scores to the bit; None when that was not asked for.
+    """
 
     candidate: Model
     baselines: tuple[Model, ...]
     metrics: list[MetricRow]
     importance: list[FeatureImportance]
+    retrained_equal: bool | None = None
 
 
 def scores_of(pipeline: Any, data: TrainingRows, task: Task) -> Array:
@@ -285,7 +299,8 @@ def train(data: TrainingRows, training: Training, *, folds: AnyFolds | None = No
     if folds is not None:
         metrics += cross_validated(training.estimator, parts["train"], training, folds)
     metrics += _learning_curve(parts, training)
-    return Trained(candidate, tuple(baselines), metrics, importance_of(raw, parts["validation"], training))
+    again = _reproduced(candidate, parts, training) if training.check_reproducible else None
+    return Trained(candidate, tuple(baselines), metrics, importance_of(raw, parts["validation"], training), again)
 
 
 def figures(label: Array, score: Array, task: Task) -> dict[str, tuple[float, str]]:
@@ -379,6 +394,13 @@ def _calibrated(pipeline: Any, validation: TrainingRows, training: Training) -> 
     if validation.label.min() == validation.label.max():
         raise DataError(f"all {len(validation)} validation rows have the label {validation.label[0]:g}; calibration needs both classes")
     return CalibratedClassifierCV(FrozenEstimator(pipeline), method=training.calibration).fit(validation.inputs, validation.label)
+
+
+def _reproduced(candidate: Model, parts: dict[str, TrainingRows], training: Training) -> bool:
+    """Whether a second fit of the candidate scores every row to the same bits."""
+    second = _calibrated(fit(training.estimator, parts["train"], training), parts["validation"], training)
+    pairs = ((candidate.scores(data, training.task), scores_of(second, data, training.task)) for data in parts.values())
+    return all(first.tobytes() == again.tobytes() for first, again in pairs)
 
 
 def _with_threshold(model: Model, parts: dict[str, TrainingRows], training: Training) -> Model:

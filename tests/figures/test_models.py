@@ -74,7 +74,7 @@ def test_a_rate_that_is_undefined_is_written_and_not_drawn(evaluation, tmp_path)
 
 
 def test_importances_are_ranked_and_the_coverage_is_told(tmp_path):
-    table = pd.DataFrame({"feature": ["c", "a", "b", "d"], "importance": [0.1, 0.6, 0.3, -0.01], "std_error": [0.01, 0.02, 0.02, 0.01]})
+    table = pd.DataFrame({"feature": ["c", "a", "b", "d"], "importance": [0.1, 0.6, 0.3, -0.01], "std": [0.01, 0.02, 0.02, 0.01]})
     (axes,) = saved(figures.importances(table, model="m"), tmp_path, "importance")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c", "d"]
     assert "the first 2 hold 90 % of the importance" in axes.get_title(loc="left")
