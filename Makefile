@@ -17,7 +17,7 @@ $(READY): scripts/setup.sh requirements/lock.txt setup.py
 	@bash scripts/setup.sh $(VENV)
 	@touch $(READY)
 
-demo: $(READY) ## run the feature pipeline on real transactions and show what it wrote
+demo: $(READY) ## real transactions to features, a judged model and scored customers, shown step by step
 	@$(RUN) $(PY) -m sparkds demo
 
 demo-experiment: $(READY) ## analyse a salted A/A test over CDNOW's customers

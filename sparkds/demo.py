@@ -1,6 +1,6 @@
-"""Demo: the feature pipeline on real transactions, twice, through the real command line, with tables and pictures.
+"""Demo: real transactions to features, a model and scores, through the real command line, with tables and pictures.
 
-Writes the transactions, runs the job for a year and then for one more day, and prints what is in the tables.
+Writes the transactions, computes features of a year and then of one more day, goes on to a model, and prints what is in the tables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAST = date(1998, 6, 29)
 
 
 def show(output: str) -> int:
-    """Run the job for a year of month-ends plus the last 30 days, then for one more day, and print what it wrote.
+    """Run the feature job for a year of month-ends plus the last 30 days, then for one more day, then the jobs of models; print what they wrote.
 
     Parameters
     ----------
@@ -56,7 +56,11 @@ def show(output: str) -> int:
             say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
             code = _features(*common)
         if not code:
+            from sparkds import demo_models, sessions
+
             _show_tables(root)
+            code = demo_models.show(root)
+            sessions.session("sparkds demo").stop()
     if code:
         say(f"   see {root / 'log.txt'}")
         return code
@@ -144,7 +148,6 @@ def _show_tables(root: Path) -> None:
     ):
         figure.savefig(root / f"{name}.png")
         say(f"   picture: {root / name}.png")
-    spark.stop()
 
 
 def _number(value: Any, digits: int) -> str:

@@ -331,7 +331,8 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo": ({"", "cli", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
+    "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
         {"pyspark"},

@@ -50,10 +50,15 @@ class RankMetric:
     reason: str = ""
 
     def measured(self, *, alpha: float) -> Measured:
-        """As a measured value: the interval covers the sampling error (normal on the logit scale) and what the bins hide."""
+        """As a measured value: the interval covers the sampling error (normal on the logit scale) and what the bins hide.
+
+        There is no interval where no sampling error is known.
+        """
         n = self.n_negative + self.n_positive
         if self.reason:
             return undefined(self.reason, n=n, method=self.method)
+        if math.isnan(self.std_error):
+            return Measured(self.value, n=n, method=self.method)
         low, high = logit_interval(self.value, self.std_error, alpha=alpha)
         return Measured(
             self.value, max(0.0, low - (self.value - self.bin_low)), min(1.0, high + self.bin_high - self.value), n, self.method

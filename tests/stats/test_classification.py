@@ -236,3 +236,13 @@ def test_coarser_groups_keep_every_row():
     assert grouped.n.sum() == pytest.approx(w.sum())
     assert numbers.tolist() == [0, 1, 2, 3]
     assert np.isnan(calibration(counted(y, s, weight=w)).low).all()
+
+
+def test_a_metric_without_a_known_sampling_error_has_no_interval():
+    counts = counted([0, 1, 0, 1, 1], [0.1, 0.6, 0.7, 0.8, 0.9])
+    for metric in (average_precision(counts), kolmogorov_smirnov(counts)):
+        told = metric.measured(alpha=0.05)
+        assert math.isnan(metric.std_error)
+        assert (math.isnan(told.low), math.isnan(told.high)) == (True, True)
+    told = area_under_roc(counts).measured(alpha=0.05)
+    assert told.low < told.value < told.high

@@ -1,0 +1,123 @@
+"""Demo of models: who of CDNOW's customers buys within 90 days - training set, training, gates, registry, scores - by the command line.
+
+Takes the tables that the demo of features has written and goes on from them.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sparkds.demo import run_shown, say
+from sparkds.tables import Tables, TableSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+HORIZON: Final = timedelta(days=90)
+LAST_EVENT: Final = date(1998, 6, 30)
+CONFIGS: Final = {"model_trainer": "cdnow_training", "model_evaluation_suite": "cdnow_evaluation", "batch_scorer": "cdnow_scoring"}
+
+
+def show(root: Path) -> int:
+    """Train, judge, score and print; 0, or 1 when a job failed.
+
+    Parameters
+    ----------
+    root : Path
+        Of the demo: ``data/`` and ``tables/`` are there.
+    """
+    from sparkds import sessions
+
+    spark = sessions.session("sparkds demo")
+    n, n_bought, days = write_training_set(spark, root)
+    told = f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy within {HORIZON.days} days"
+    say(f"\n3. a training set: {told} -> {root / 'tables'}/training_set")
+    tables = str(root / "tables")
+    told_of = {}
+    for job, name in CONFIGS.items():
+        config = root / f"{job}.yml"
+        config.write_text(files("sparkds.datasets").joinpath(f"{name}.yml").read_text(encoding="utf-8"), encoding="utf-8")
+        arguments = ["--input", tables, "--output", tables, "--config", str(config)]
+        if job == "batch_scorer" and not told_of["model_evaluation_suite"]["gates"]["promoted"]:
+            arguments += ["--set", "model=models:/buyers@challenger"]
+        say("")
+        status, seconds = run_shown(job, *arguments)
+        if status["status"] != "completed":
+            return 1
+        say(f"   {seconds:.1f} s")
+        told_of[job] = status
+        SHOWN[job](spark, root, status)
+    return 0
+
+
+def write_training_set(spark: SparkSession, root: Path) -> tuple[int, int, int]:
+    """Write ``training_set``: features of every month-end whose 90 days are over, with the label; rows, positives and days.
+
+    The label is whether the customer buys on one of the 90 days after the snapshot's; no feature knows of these.
+    """
+    from pyspark.sql import functions as F
+
+    from sparkds import collect
+
+    tables = Tables(spark, str(root / "tables"))
+    features = tables.read("features").where(F.col("as_of") == F.last_day("as_of"))
+    features = features.where(F.col("as_of") <= F.lit(LAST_EVENT - HORIZON))
+    bought = Tables(spark, str(root / "data")).read("transactions", schema="customer_id string, date date, cds int, amount decimal(10,2)")
+    until = F.date_add("as_of", HORIZON.days)
+    spine = features.select("customer_id", "as_of")
+    later = spine.join(bought.select("customer_id", "date"), "customer_id").where(
+        (F.col("date") > F.col("as_of")) & (F.col("date") <= until)
+    )
+    labels = later.select("customer_id", "as_of").distinct().withColumn("buys_in_90_days", F.lit(True))
+    told = features.join(labels, ["customer_id", "as_of"], "left").fillna(False, ["buys_in_90_days"]).withColumn("label_until", until)
+    spec = TableSpec(
+        comment="Features of month-ends, and who buys afterwards",
+        columns={"buys_in_90_days": "whether the customer buys from the day after as_of to label_until, both included"},
+        keys=("customer_id", "as_of"),
+    )
+    tables.replace("training_set", told, rows=None, metadata={"sources": {"features": str(tables.version("features"))}}, spec=spec)
+    count = F.count(F.lit(1)).alias("n"), F.count_if("buys_in_90_days").alias("bought"), F.countDistinct("as_of").alias("days")
+    row = collect.one_row(tables.read("training_set").agg(*count))
+    return int(row["n"]), int(row["bought"]), int(row["days"])
+
+
+def _show_training(spark: SparkSession, root: Path, status: dict[str, Any]) -> None:
+    model = status["model"]
+    say(f"   registered {model['uri']}; test rows: AUC {status['test']['auc']:.3f}, Brier {status['test']['brier']:.3f}, beside it:")
+    for name, test in status["baselines"].items():
+        say(f"      {name:<24} AUC {test['auc']:.3f}, Brier {test['brier']:.3f}")
+
+
+def _show_gates(spark: SparkSession, root: Path, status: dict[str, Any]) -> None:
+    from pyspark.sql import functions as F
+
+    from sparkds import collect
+
+    gates = Tables(spark, str(root / "tables")).read("buyers_test_gates").where(F.col("evaluation") == F.lit(status["evaluation"]))
+    for row in collect.small_rows(gates.orderBy("gate")):
+        figure = "" if row["figure"] is None else f"{row['figure']:.4g}"
+        sign = "≥" if row["comparison"] == "at_least" else "≤"
+        mark = {"pass": "passed", "fail": "MISSED", "not_computable": "unknown"}[row["status"]]
+        say(f"      {mark:<8}{row['gate']:<48}{figure:>10} {sign} {row['threshold']:g}")
+    promoted = "the champion" if status["gates"]["promoted"] else "not promoted: it stays the challenger"
+    say(f"   {status['model']} is {promoted}\n   report: {status['report']}")
+
+
+def _show_scores(spark: SparkSession, root: Path, status: dict[str, Any]) -> None:
+    from pyspark.sql import functions as F
+
+    from sparkds import collect
+
+    scores = Tables(spark, str(root / "tables")).read("prospects").where(F.col("as_of") == F.lit(LAST_EVENT))
+    scores = scores.where(F.col("model_version") == F.lit(status["model"]["version"]))
+    say(f"\n   top prospects on {LAST_EVENT}\n   {'customer':<12}{'chance of buying':>18}   {'segment':<22}{'orders':>8}{'last order':>14}")
+    for row in collect.small_rows(scores.orderBy(F.desc("probability_true"), "customer_id").limit(10)):
+        last = f"{row['recency_days']} d ago"
+        segment = row["rfm_segment"] or "(no purchase)"
+        say(f"   {row['customer_id']:<12}{row['probability_true']:>18.1%}   {segment:<22}{row['frequency']:>8}{last:>14}")
+
+
+SHOWN: Final = {"model_trainer": _show_training, "model_evaluation_suite": _show_gates, "batch_scorer": _show_scores}
