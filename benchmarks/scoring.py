@@ -208,11 +208,14 @@ def scoring(spark: SparkSession, root: Path, *, n: int, repeats: int) -> None:
         target("ours by floor + own time over the cores", median["ours"] / least, 1.15, at_most=True)
         best = min(median["spark_udf, columns"], median["spark_udf, struct"])
         target("best spark_udf by ours", best / median["ours"], 1.4 if kind == "logistic" else 1.0, at_most=False)
-        ours = roads["ours"]
-        few, many = frame.coalesce(2), spread(spark, root, 64)
-        pairs = [(timed(lambda: sink(ours(few))), timed(lambda: sink(ours(many)))) for _ in range(repeats)]
-        ratio = statistics.median(b for _, b in pairs) / statistics.median(a for a, _ in pairs)
-        target(f"{many.rdd.getNumPartitions()} partitions by {few.rdd.getNumPartitions()}", ratio, 1.3, at_most=True)
+        many_by_few(roads["ours"], frame.coalesce(2), spread(spark, root, 64), repeats)
+
+
+def many_by_few(road: Callable[[DataFrame], DataFrame], few: DataFrame, many: DataFrame, repeats: int) -> None:
+    """Time the same rows in many and in few partitions."""
+    pairs = [(timed(lambda: sink(road(few))), timed(lambda: sink(road(many)))) for _ in range(repeats)]
+    ratio = statistics.median(b for _, b in pairs) / statistics.median(a for a, _ in pairs)
+    target(f"{many.rdd.getNumPartitions()} partitions by {few.rdd.getNumPartitions()}", ratio, 1.3, at_most=True)
 
 
 def spread(spark: SparkSession, root: Path, n: int) -> DataFrame:

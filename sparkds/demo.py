@@ -26,7 +26,7 @@ LAST = date(1998, 6, 29)
 
 
 def show(output: str) -> int:
-    """Run the feature job for a year of month-ends plus the last 30 days, then for one more day, then the jobs of models; print what they wrote.
+    """Compute features of a year of month-ends plus the last 30 days and of one more day, then train, judge and score; print it all.
 
     Parameters
     ----------
