@@ -36,7 +36,7 @@ def show(root: Path) -> int:
     told = f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy within {HORIZON.days} days"
     say(f"\n3. a training set: {told} -> {root / 'tables'}/training_set")
     tables = str(root / "tables")
-    told_of = {}
+    told_of: dict[str, dict[str, Any]] = {}
     for job, name in CONFIGS.items():
         config = root / f"{job}.yml"
         config.write_text(files("sparkds.datasets").joinpath(f"{name}.yml").read_text(encoding="utf-8"), encoding="utf-8")

@@ -195,24 +195,28 @@ ROOMS = {
         {"numpy", "optuna", "pydantic"},
     ),
     "models.tuning_tasks": ({"collect", "models.splits", "models.training", "models.tuning"}, {"pandas"}),
-    "models.registry": ({"errors", "models.estimators"}, {"mlflow", "numpy"}),
+    "models.registry": ({"errors", "models.estimators", "models.explanations"}, {"mlflow", "numpy"}),
+    "models.explanations": ({"errors", "models.predictions", "models.signature"}, {"numpy", "pandas", "pyarrow"}),
     "models.training_sample": (
         NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
         {"numpy", "pandas", "pyspark"},
     ),
     "models.model_version": (NUMBERS, {"mlflow"}),
     "models.signature": (NUMBERS, set()),
-    "models.model_cache": (set(), {"mlflow", "threadpoolctl"}),
+    "models.model_cache": ({"errors"}, {"mlflow", "threadpoolctl"}),
     "models.predictions": ({"errors", "models.signature"}, {"numpy", "pandas", "pyarrow"}),
     "models.environment": ({"collect"}, {"pyarrow", "pyspark"}),
     "models.scoring": (
-        NUMBERS | {"models.model_cache", "models.predictions", "models.signature"},
-        {"mlflow", "pyarrow", "pyspark"},
+        NUMBERS | {"models.explanations", "models.model_cache", "models.predictions", "models.signature"},
+        {"mlflow", "numpy", "pyarrow", "pyspark"},
     ),
     "jobs.batch_scorer": (
         NUMBERS
-        | {"", "collect", "sessions", "tables", "tracking", "jobs.status", "models"}
-        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "predictions", "scoring", "signature")},
+        | {"", "collect", "locations", "sessions", "tables", "tracking", "jobs.status", "models"}
+        | {
+            f"models.{room}"
+            for room in ("environment", "explanations", "model_cache", "model_version", "predictions", "scoring", "signature")
+        },
         {"mlflow", "pydantic", "pyspark"},
     ),
     "models.score_tally": ({"stats.score_counts"}, {"numpy"}),

@@ -20,8 +20,11 @@ from sparkds.days import days_between
 from sparkds.declaration import Declaration
 from sparkds.errors import ColumnError, ConfigError, DataError
 from sparkds.jobs.status import JobResult, TableResult
+from sparkds.locations import slice_predicate
 from sparkds.models import environment
-from sparkds.models.model_cache import Pinned
+from sparkds.models.explanations import COLUMN as EXPLANATION
+from sparkds.models.explanations import REFERENCE, Explained, explained
+from sparkds.models.model_cache import Pinned, check_loadable
 from sparkds.models.model_version import ModelVersion, downloaded, moved_to, resolve
 from sparkds.models.predictions import CODE, MESSAGE
 from sparkds.models.scoring import scored_frame
@@ -37,6 +40,7 @@ JOB: Final = "batch_scorer"
 HELP: Final = "Score a table with a registered model, into a Delta table."
 ABOUT: Final = ("model_name", "model_version", "run_id", "scored_at", "features_version")
 STAGING: Final = "Rows of the last scoring, before they are merged; written over by every run"
+PROGRESS: Final = "Version of the features up to which changes are scored, by model and declaration"
 THRESHOLD_TAG: Final = "sparkds.threshold"
 
 LOG = logging.getLogger("sparkds")
@@ -55,6 +59,23 @@ class Decision(Declaration):
 
     score: str = Field(description="output of the model")
     threshold: float | None = Field(default=None, description="yes from here on; the model's own threshold if absent")
+
+
+class Explanations(Declaration):
+    """Features that moved a row's score most (see `sparkds.models.explanations`); costs a prediction of every row per feature.
+
+    Attributes
+    ----------
+    score : str, optional
+        Output that is explained; that of the decision, or the last numeric one, if absent.
+    most : int
+    reference : dict, optional
+        Usual value of every input; that which the model carries if absent.
+    """
+
+    score: str | None = Field(default=None, description="output that is explained; the decision's, or the last numeric one, if absent")
+    most: int = Field(default=3, ge=1, le=100, description="features told of each row")
+    reference: dict[str, float | str | None] | None = Field(default=None, description="usual value of every input; the model's if absent")
 
 
 class Config(Declaration):
@@ -76,6 +97,11 @@ class Config(Declaration):
     carry : tuple of str
         Further columns that are kept beside the scores.
     decision : Decision, optional
+    explanations : Explanations, optional
+        Column ``explanation``: the features that moved the score most.
+    incremental : bool
+        Score only rows that changed since the last run of the same version and declaration; the table must be Delta with a change feed.
+        Its progress is kept in ``<output>_progress``.
     max_error_share : float
         Share of rows that may fail; beyond it nothing is written.
     road : {"arrow", "spark_udf"}
@@ -95,6 +121,8 @@ class Config(Declaration):
     output: str = Field(default="scores", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="table of scores")
     carry: tuple[str, ...] = Field(default=(), description="further columns that are kept")
     decision: Decision | None = Field(default=None, description="yes or no from a score")
+    explanations: Explanations | None = Field(default=None, description="features that moved the score most, of each row")
+    incremental: bool = Field(default=False, description="only rows that changed since the last run, by the table's change feed")
     max_error_share: float = Field(default=0.0, ge=0, lt=1, description="share of rows that may fail")
     road: Literal["arrow", "spark_udf"] = Field(default="arrow", description="how rows reach the model")
     env_manager: Literal["local", "virtualenv", "uv", "conda"] = Field(default="local", description="environment of spark_udf")
@@ -105,6 +133,8 @@ class Config(Declaration):
     def _consistent(self) -> Config:
         if self.env_manager != "local" and self.road == "arrow":
             raise ValueError(f"env_manager {self.env_manager} rebuilds an environment, which only road: spark_udf can")
+        if self.explanations is not None and self.road != "arrow":
+            raise ValueError("explanations need road: arrow, as MLflow's UDF gives outputs only")
         twice = [name for name in self.kept if self.kept.count(name) > 1]
         if twice:
             raise ValueError(f"column '{twice[0]}' is named twice in keys, day and carry")
@@ -152,6 +182,8 @@ def run(
     del allow_incomplete
     if config.day is None and (as_of or start or end):
         raise ConfigError("--as-of, --start and --end need the date column of the features: set day in the configuration")
+    if config.incremental and (as_of or start or end):
+        raise ConfigError("incremental scores what changed, of whatever day; leave --as-of, --start and --end out")
     store = tracking.store_of(output, uri=config.tracking, on_databricks=on_databricks())
     tracking.connect(store, JOB)
     model = resolve(config.model)
@@ -159,6 +191,9 @@ def run(
     with TemporaryDirectory(prefix="sparkds-model-") as folder:
         path = downloaded(model, folder)
         job = _Run(config, source, target, model, Pinned(model.uri, path, store.tracking_uri, store.registry_uri))
+        if config.incremental:
+            job.score_changes(rebuild=rebuild)
+            return job.result()
         for day in job.days(as_of, start, end):
             job.score(day, rebuild=rebuild)
         return job.result()
@@ -178,15 +213,17 @@ class _Run:
     def __init__(self, config: Config, source: Tables, target: Tables, model: ModelVersion, pinned: Pinned) -> None:
         from mlflow.models import Model
 
-        self.config, self.target, self.model, self.pinned = config, target, model, pinned
+        self.config, self.source, self.target, self.model, self.pinned = config, source, target, model, pinned
         self.version = source.source_version(config.table)
         declared = None if config.columns is None else ", ".join(f"{quoted(name)} {dtype}" for name, dtype in config.columns.items())
         at = int(self.version) if self.version.isdecimal() else None
         self.frame = source.read(config.table, version=at, schema=declared)
         self.spark = source.spark
-        signature = Model.load(pinned.path).signature
-        self.inputs: tuple[Input, ...] = inputs_of(signature, model.uri)
-        self.outputs: tuple[Output, ...] = outputs_of(signature, model.uri)
+        logged = Model.load(pinned.path)
+        self.inputs: tuple[Input, ...] = inputs_of(logged.signature, model.uri)
+        self.outputs: tuple[Output, ...] = outputs_of(logged.signature, model.uri)
+        self.explained = self._explained((logged.metadata or {}).get(REFERENCE))
+        self.changed: dict[str, Any] | None = None
         self.warnings: list[str] = []
         self.written = 0
         self.scored: list[dict[str, Any]] = []
@@ -202,7 +239,7 @@ class _Run:
         if self.config.day is not None and types[self.config.day] != "date":
             raise ColumnError(f"day '{self.config.day}' of table '{self.config.table}' is {types[self.config.day]}; it must be a date")
         check_columns(self.inputs, types, uri=self.model.uri, table=self.config.table)
-        reserved = {*ABOUT, CODE, MESSAGE, "decision"}
+        reserved = {*ABOUT, CODE, MESSAGE, "decision", EXPLANATION}
         for name in (*self.config.kept, *(one.name for one in self.outputs)):
             if name in reserved or (name in self.config.kept and name in {one.name for one in self.outputs}):
                 raise ConfigError(f"column '{name}' would stand twice in table '{self.config.output}'; rename it")
@@ -212,6 +249,16 @@ class _Run:
         if found and self.config.environment == "strict" and self.config.env_manager == "local":
             raise ConfigError(f"model {self.model.uri}: {'; '.join(found)}; or take environment: warn")
         self.warnings += found
+        if self.config.env_manager == "local":
+            check_loadable(self.pinned)
+
+    def _explained(self, carried: dict[str, Any] | None) -> Explained | None:
+        wish, decision = self.config.explanations, self.config.decision
+        if wish is None:
+            return None
+        numbers = [one.name for one in self.outputs if one.type == "double"]
+        score = wish.score or (decision.score if decision is not None else numbers[-1] if numbers else "")
+        return explained(score, wish.most, wish.reference or carried, self.inputs, self.outputs, self.model.uri)
 
     def _threshold(self) -> float | None:
         decision = self.config.decision
@@ -250,6 +297,47 @@ class _Run:
             "sources": {self.config.table: self.version},
         }
 
+    def score_changes(self, *, rebuild: bool) -> None:
+        """Score the rows that changed since the last run of the same version and declaration; all rows on the first."""
+        from pyspark.sql import functions as F
+
+        if not self.version.isdecimal() or self.source.properties(self.config.table).get("delta.enableChangeDataFeed") != "true":
+            raise ConfigError(
+                f"incremental needs the change feed of table '{self.config.table}': it must be Delta with delta.enableChangeDataFeed = true"
+            )
+        name, until = f"{self.config.output}_progress", int(self.version)
+        mine = {"model": [self.model.uri], "definition_hash": [self.config.definition_hash]}
+        since = None
+        if not rebuild and self.target.exists(name):
+            stored = self.target.read(name).where(slice_predicate(mine)).select("features_version")
+            since = next((int(row[0]) for row in collect.small_rows(stored)), None)
+        if since is not None and since > until:
+            raise DataError(
+                f"table '{self.config.table}' is at version {until}, but {since} was scored; was it replaced? Run with --rebuild"
+            )
+        rows = self.frame
+        self.changed = {"since": since, "until": until, "deleted": 0}
+        if since is not None and since < until:
+            feed = self.source.changes(self.config.table, since=since, until=until)
+            if feed is None:
+                self.warnings.append(
+                    f"the change feed of '{self.config.table}' no longer reaches back to version {since}; all rows are scored"
+                )
+                self.changed["since"] = None
+            else:
+                keys = [*self.config.keys, *([] if self.config.day is None else [self.config.day])]
+                touched = feed.where(F.col("_change_type") != F.lit("update_preimage")).select(*map(quoted, keys)).distinct()
+                rows = self.frame.join(touched, keys, "left_semi")
+                gone = touched.join(self.frame.select(*map(quoted, keys)), keys, "left_anti")
+                self.changed["deleted"] = int(collect.one_row(gone.agg(F.count(F.lit(1)).alias("n")))["n"])
+        if since != until:
+            self._score_rows(rows, None, self._facts(None) | {"since": since})
+        if self.changed["deleted"]:
+            self.warnings.append(f"{self.changed['deleted']} rows were deleted from '{self.config.table}'; their scores stay in the output")
+        values = [(self.model.uri, self.config.definition_hash, self.config.table, until)]
+        told = self.source.spark.createDataFrame(values, "model string, definition_hash string, table string, features_version bigint")
+        self.target.replace(name, told, rows=mine, metadata=self._facts(None), spec=TableSpec(comment=PROGRESS))
+
     def score(self, day: date | None, *, rebuild: bool) -> None:
         """Score the rows of a day, unless the same is there already."""
         facts = self._facts(day)
@@ -261,6 +349,10 @@ class _Run:
         from pyspark.sql import functions as F
 
         rows = self.frame if day is None else self.frame.where(F.col(quoted(self.config.day or "")) == F.lit(day))
+        self._score_rows(rows, day, facts)
+
+    def _score_rows(self, rows: DataFrame, day: date | None, facts: dict[str, Any]) -> None:
+        """Score, hold against the share of failing rows, and merge."""
         staged = self._staged(rows, facts)
         found = self._slice_of(staged)
         self._refuse(found, staged, day)
@@ -288,6 +380,7 @@ class _Run:
             road=config.road,
             env_manager=config.env_manager,
             table=config.table,
+            explained=self.explained,
         )
         about = [
             F.lit(self.model.name).alias("model_name"),
@@ -330,6 +423,8 @@ class _Run:
             "scored_at": "instant of the run",
             "features_version": "version of the table of features",
         }
+        if self.explained is not None:
+            columns[EXPLANATION] = "features that moved the score most: score minus that with the feature at its reference value"
         if self.threshold is not None:
             columns["decision"] = "whether the score reaches the threshold"
         return TableSpec(comment=f"Scores of model {self.model.name or self.model.uri}", columns=columns, keys=keys)
@@ -345,5 +440,6 @@ class _Run:
         tables = []
         if self.target.exists(self.config.output):
             tables.append(TableResult(self.config.output, self.target.version(self.config.output), self.written))
+        changes = {} if self.changed is None else {"changes": self.changed}
         told = {"name": self.model.name, "version": self.model.version, "run_id": self.model.run_id, "uri": self.model.uri}
-        return JobResult(self.written, tables, self.warnings, {"model": told, "scored": self.scored, "package": __version__})
+        return JobResult(self.written, tables, self.warnings, {"model": told, "scored": self.scored, **changes, "package": __version__})

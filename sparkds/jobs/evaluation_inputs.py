@@ -17,7 +17,7 @@ from sparkds.jobs import training_tables
 from sparkds.models import environment, registry
 from sparkds.models.evaluated_rows import Scorer, score_output
 from sparkds.models.evaluation_plan import CANDIDATE, CHAMPION, EvaluationPlan
-from sparkds.models.model_cache import Pinned
+from sparkds.models.model_cache import Pinned, check_loadable
 from sparkds.models.model_version import ModelVersion, downloaded, resolve
 from sparkds.models.signature import inputs_of, outputs_of
 from sparkds.models.training import UNCALIBRATED
@@ -65,7 +65,7 @@ def evaluated_models(plan: EvaluationPlan, *, folder: str, store: tracking.Store
     Raises
     ------
     ConfigError
-        A model is absent, has no usable signature, or was made with other libraries.
+        A model is absent, has no usable signature, cannot be loaded, or was made with other libraries.
     """
     if plan.model is None:
         addresses = dict(plan.compared)
@@ -132,7 +132,9 @@ def _fetched(
         # a baseline has the outputs of the model that it stands beside
         tags = versions[CANDIDATE].tags if name in baselines else version.tags
         score = score_output(outputs, tags, plan.task, plan.score if name == CANDIDATE else None, version.uri)
-        scorers.append(Scorer(name, Pinned(version.uri, path, store.tracking_uri, store.registry_uri), inputs, outputs, score))
+        pinned = Pinned(version.uri, path, store.tracking_uri, store.registry_uri)
+        check_loadable(pinned)
+        scorers.append(Scorer(name, pinned, inputs, outputs, score))
     return Models(tuple(scorers), versions, baselines, warnings)
 
 

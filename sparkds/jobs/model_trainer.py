@@ -23,7 +23,7 @@ from sparkds.models import registry
 from sparkds.models.leak_findings import leak_findings
 from sparkds.models.split_columns import split_frame, stratified_cuts_of
 from sparkds.models.splits import AnyFolds, AnySplit, Stratified
-from sparkds.models.training import CANDIDATE, RANKING, Model, Trained, Training, TrainingRows, model_hash, train
+from sparkds.models.training import CANDIDATE, RANKING, Model, Trained, Training, TrainingRows, model_hash, reference_values, train
 from sparkds.models.training_sample import (
     LabelCounts,
     check_keys,
@@ -402,6 +402,7 @@ class _Run:
             task=self.config.task,
             classes=counts.classes,
             libraries=[name for name in ("lightgbm", "xgboost") if model.estimator.kind == name],
+            reference=reference_values(data.of("train")),
         )
 
     def result(self, registered: registry.Registered) -> JobResult:

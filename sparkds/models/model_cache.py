@@ -11,7 +11,10 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sparkds.errors import ConfigError
+
 MOST_MODELS: Final = 3
+LONGEST: Final = 500
 _MODELS: OrderedDict[Pinned, Any] = OrderedDict()
 _LOCK = threading.Lock()
 _LOADS: Counter[Pinned] = Counter()
@@ -59,6 +62,21 @@ def loaded(pinned: Pinned) -> Any:
         while len(_MODELS) > MOST_MODELS:
             _MODELS.popitem(last=False)
         return model
+
+
+def check_loadable(pinned: Pinned) -> None:
+    """Load a model here, before any worker has to.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be loaded: a library is missing, its format is refused, its files are spoilt.
+    """
+    try:
+        loaded(pinned)
+    except Exception as error:  # of the model's own code, of whatever kind
+        told = f"{type(error).__name__}: {str(error)[:LONGEST]}"
+        raise ConfigError(f"model {pinned.uri} cannot be loaded ({told}); install what it needs, or allow its format") from error
 
 
 def loads(pinned: Pinned) -> int:

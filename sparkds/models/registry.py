@@ -17,6 +17,7 @@ import numpy as np
 
 from sparkds.errors import ConfigError, DataError
 from sparkds.models.estimators import FeatureColumns, Task
+from sparkds.models.explanations import REFERENCE
 
 if TYPE_CHECKING:
     from pandas import DataFrame as PandasFrame
@@ -103,6 +104,7 @@ def log_model(
     name: str = "model",
     classes: Sequence[str] = ("0", "1"),
     libraries: Sequence[str] = (),
+    reference: Mapping[str, Any] | None = None,
 ) -> str:
     """Log a pipeline in the run that is open, load it back, and hold its predictions against the pipeline's.
 
@@ -122,6 +124,8 @@ def log_model(
         Labels of the negative and the positive class.
     libraries : sequence of str
         Further requirements, e.g. ``lightgbm``.
+    reference : mapping, optional
+        Feature to its usual value, kept with the model for explanations.
 
     Returns
     -------
@@ -144,6 +148,7 @@ def log_model(
         pyfunc_predict_fn="predict_proba" if task == "binary" else "predict",
         pip_requirements=[f"{library}=={version(library)}" for library in (*PINNED, *libraries)],
         input_example=inputs,
+        metadata=None if reference is None else {REFERENCE: dict(reference)},
     )
     loaded = mlflow.pyfunc.load_model(info.model_uri)
     direct = pipeline.predict_proba(inputs) if task == "binary" else pipeline.predict(inputs)

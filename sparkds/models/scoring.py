@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from sparkds.errors import ConfigError
+from sparkds.models.explanations import COLUMN, TYPE, Explained, contributions, strongest
 from sparkds.models.model_cache import Pinned, loaded
 from sparkds.models.predictions import CODE, LOSSY, MESSAGE, NOT_FINITE, NULL_WHOLE, as_arrow, features_of, outputs_of_rows
 from sparkds.models.signature import LARGEST_WHOLE, WHOLE, Input, Output, check_columns
@@ -33,6 +36,7 @@ def scored_frame(
     road: Road = "arrow",
     env_manager: str = "local",
     table: str = "features",
+    explained: Explained | None = None,
 ) -> DataFrame:
     """Outputs of a model for every row.
 
@@ -52,26 +56,34 @@ def scored_frame(
         Of ``spark_udf``.
     table : str
         For messages.
+    explained : Explained, optional
+        The strongest contributions of features, for each row; on road ``arrow`` only.
 
     Returns
     -------
     DataFrame
-        `carry`, the outputs (null where a row has an error), ``score_error`` and ``score_error_message`` (null where it has none).
+        `carry`, the outputs (null where a row has an error), ``score_error`` and ``score_error_message`` (null where it has none), and
+        ``explanation`` if it is asked for.
 
     Raises
     ------
     ColumnError
         A column is missing, or its type cannot become the model's without loss.
+    ConfigError
+        Explanations on road ``spark_udf``.
     """
     types = dict(frame.dtypes)
     check_columns(inputs, types, uri=model.uri, table=table)
     if road == "spark_udf":
+        if explained is not None:
+            raise ConfigError("explanations need road: arrow, as MLflow's UDF gives outputs only")
         return _by_udf(frame, model, inputs, outputs, carry, env_manager)
     features = [_prepared(one, types[one.name]).alias(f"x{i}") for i, one in enumerate(inputs)]
     kept = [F.col(quoted(name)).alias(f"c{i}") for i, name in enumerate(carry)]
     told = [f"c{i} {types[name]}" for i, name in enumerate(carry)]
     told += [f"{quoted(one.name)} {one.type}" for one in outputs] + [f"{CODE} string", f"{MESSAGE} string"]
-    kernel = ScoreKernel(model, tuple(inputs), tuple(outputs), len(carry))
+    told += [] if explained is None else [f"{COLUMN} {TYPE}"]
+    kernel = ScoreKernel(model, tuple(inputs), tuple(outputs), len(carry), explained)
     scored = frame.select(*kept, *features).mapInArrow(kernel, ", ".join(told))
     return scored.toDF(*carry, *scored.columns[len(carry) :])
 
@@ -84,6 +96,7 @@ class ScoreKernel:
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     n_carried: int
+    explained: Explained | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score a partition; a model is not loaded for one without rows."""
@@ -93,7 +106,12 @@ class ScoreKernel:
             frame, codes = features_of(columns[self.n_carried :], self.inputs)
             made, codes, messages = outputs_of_rows(model.predict, frame, codes, self.outputs)
             carried = {f"c{i}": columns[i] for i in range(self.n_carried)}
-            yield pa.RecordBatch.from_pydict(carried | as_arrow(made, codes, messages, self.outputs))
+            told = carried | as_arrow(made, codes, messages, self.outputs)
+            if self.explained is not None:
+                scores = made[[one.name for one in self.outputs].index(self.explained.score)].astype(np.float64)
+                found = contributions(model.predict, frame, codes, self.outputs, scores, self.explained)
+                told[COLUMN] = strongest(found, [name for name, _ in self.explained.reference], self.explained.most)
+            yield pa.RecordBatch.from_pydict(told)
 
 
 def _together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -444,6 +444,23 @@ def _learning_curve(parts: dict[str, TrainingRows], training: Training) -> list[
     return rows
 
 
+def reference_values(data: TrainingRows) -> dict[str, float | str | None]:
+    """Usual value of every feature: the median of its numbers, the most frequent of its texts (the first in the alphabet of several).
+
+    None for a feature without any value.
+    """
+    found: dict[str, float | str | None] = {}
+    for name in data.features.names:
+        known = data.rows[name].dropna()
+        if known.empty:
+            found[name] = None
+        elif name in data.features.texts:
+            found[name] = str(known.value_counts().sort_index(kind="stable").idxmax())
+        else:
+            found[name] = float(known.median())
+    return found
+
+
 def model_hash(pipeline: Any) -> str:
     """First 16 hexadecimal digits of joblib's SHA-1 digest of a fitted pipeline: the same for the same parameters to the bit."""
     from joblib import hash as digest

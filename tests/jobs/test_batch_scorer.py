@@ -13,8 +13,9 @@ from sparkds import config, tracking
 from sparkds.cli import main
 from sparkds.errors import ColumnError, ConfigError, DataError
 from sparkds.jobs.batch_scorer import Config, run
+from sparkds.models.model_version import resolve
 from sparkds.tables import Tables, TableSpec
-from tests.models.fitted import NAMES, Fussy, log_classifier, log_pyfunc, signature
+from tests.models.fitted import NAMES, Fussy, log_classifier, log_pyfunc, quiet, signature
 
 DAYS = (date(2026, 1, 1), date(2026, 1, 2))
 CONF = {"model": "models:/prospects@champion", "table": "features", "keys": ["id"], "day": "as_of"}
@@ -191,6 +192,108 @@ def test_days_without_a_date_column_and_an_environment_that_cannot_be_rebuilt_ar
         Config(**{**CONF, "env_manager": "virtualenv"})
     with pytest.raises(ValueError, match="named twice"):
         Config(**{**CONF, "carry": ["id"]})
+
+
+def test_the_features_that_moved_a_score_are_told_beside_it(spark, tmp_path, store):
+    rows = [(1, DAYS[0], 0.5, 2.0, 0.0), (2, DAYS[0], 13.0, 1.0, 0.0)]
+    write(spark, tmp_path, rows)
+    wish = {"explanations": {"most": 1, "reference": {"x0": 0.0, "x1": 3.5}}, "max_error_share": 0.5}
+    go(spark, tmp_path, store, conf={**FUSSY, **wish})
+    found = {r["id"]: r for r in scores(spark, tmp_path)}
+    assert [e.asDict() for e in found[1]["explanation"]] == [{"feature": "x1", "contribution": -1.5}]
+    assert found[2]["explanation"] is None
+    with pytest.raises(ConfigError, match="carries no reference values"):
+        go(spark, tmp_path, store, conf={**FUSSY, "explanations": {}})
+    with pytest.raises(ValueError, match="explanations need road: arrow"):
+        Config(**{**FUSSY, "explanations": {}, "road": "spark_udf"})
+
+
+def test_incremental_scores_what_changed_and_tells_what_is_gone(spark, tmp_path, store):
+    conf = {**CONF, "incremental": True, "day": None}
+    schema = "id bigint, as_of date, x0 double, x1 double, x2 double"
+    first = [(i, DAYS[0], float(i), 0.0, 0.0) for i in range(20)]
+    write(spark, tmp_path, first)
+    with pytest.raises(ConfigError, match="incremental needs the change feed of table 'features'"):
+        go(spark, tmp_path, store, conf=conf)
+    source = Tables(spark, str(tmp_path / "fed"))
+    spec = TableSpec(change_feed=True)
+    source.replace("features", spark.createDataFrame(first, schema), rows=None, metadata={}, spec=spec)
+
+    def again(**asked):
+        told = Config(**{**conf, "tracking": store})
+        return run(config=told, input=str(tmp_path / "fed"), output=str(tmp_path / "out"), spark=spark, **asked).sections
+
+    told = again()
+    assert (told["scored"][0]["rows"], told["changes"]["since"]) == (20, None)
+    before = {r["id"]: r for r in scores(spark, tmp_path)}
+    told = again()
+    assert (told["scored"], told["changes"]["deleted"]) == ([], 0)
+    changed = [(3, DAYS[0], -5.0, 0.0, 0.0), (99, DAYS[0], 1.0, 1.0, 1.0)]
+    source.replace("features", spark.createDataFrame(changed, schema), rows={"id": [3, 99, 7]}, metadata={}, spec=spec)
+    told = again()
+    assert (told["scored"][0]["rows"], told["changes"]["deleted"]) == (2, 1)
+    after = {r["id"]: r for r in scores(spark, tmp_path)}
+    assert len(after) == 21
+    pinned = str(source.version("features"))
+    assert {i for i, r in after.items() if r["features_version"] == pinned} == {3, 99}
+    untouched = [i for i in before if i != 3]
+    assert [after[i] for i in untouched] == [before[i] for i in untouched]
+    full = mlflow.pyfunc.load_model("models:/prospects@champion").predict(pd.DataFrame([c[2:] for c in changed], columns=list(NAMES)))
+    assert [after[c[0]]["probability_1"] for c in changed] == full[:, 1].tolist()
+    assert again(rebuild=True)["scored"][0]["rows"] == 20
+    with pytest.raises(ConfigError, match="incremental scores what changed"):
+        again(as_of=DAYS[0])
+
+
+def test_a_version_that_is_deleted_after_it_was_resolved_is_named(spark, tmp_path, store, monkeypatch):
+    write(spark, tmp_path, rows_of_days(2))
+    version = log_classifier("shortlived")
+
+    def resolved_then_gone(address):
+        found = resolve(address)
+        mlflow.MlflowClient().delete_model_version("shortlived", str(version))
+        return found
+
+    monkeypatch.setattr("sparkds.jobs.batch_scorer.resolve", resolved_then_gone)
+    with pytest.raises(ConfigError, match="its files cannot be read .*; was the version deleted"):
+        go(spark, tmp_path, store, conf={**CONF, "model": f"models:/shortlived/{version}"})
+    assert not Tables(spark, str(tmp_path / "out")).exists("scores")
+
+
+class Needy(mlflow.pyfunc.PythonModel):
+    """Model that needs what is not there."""
+
+    def load_context(self, context):
+        raise ModuleNotFoundError("No module named 'not_installed_anywhere'")
+
+    def predict(self, context, model_input, params=None):
+        return model_input["x0"]
+
+
+def test_a_model_that_cannot_be_loaded_is_named_before_a_row_is_scored(spark, tmp_path, store, monkeypatch):
+    write(spark, tmp_path, rows_of_days(2))
+    with mlflow.start_run(), quiet():
+        mlflow.pyfunc.log_model(
+            name="model", python_model=Needy(), signature=signature({"x0": "double"}, {"prediction": "double"}), pip_requirements=[],
+            registered_model_name="needy",
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"models:/needy/1 cannot be loaded \(ModuleNotFoundError: .*not_installed_anywhere"):
+        go(spark, tmp_path, store, conf={**CONF, "model": "models:/needy/1"})
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    with pytest.raises(ConfigError, match=r"(?i)cannot be loaded .*pickle.*; install what it needs, or allow its format"):
+        go(spark, tmp_path, store)
+    assert not Tables(spark, str(tmp_path / "out")).exists("scores")
+
+
+def test_a_column_of_another_type_in_one_late_file_writes_nothing(spark, tmp_path, store):
+    folder = tmp_path / "in" / "features"
+    for schema, value in (("x1 double", 1.0), ("x1 string", "one")):
+        rows = [(i, DAYS[0], 0.5, value, 0.0) for i in range(3)]
+        frame = spark.createDataFrame(rows, f"id bigint, as_of date, x0 double, {schema}, x2 double")
+        frame.coalesce(1).write.mode("append").parquet(str(folder))
+    with pytest.raises((ColumnError, DataError), match="x1|column"):
+        go(spark, tmp_path, store)
+    assert not Tables(spark, str(tmp_path / "out")).exists("scores")
 
 
 def test_the_shipped_configuration_loads():
