@@ -23,6 +23,7 @@ from sparkds.commits import UPKEEP, Commit, commit_metadata, commit_of
 from sparkds.errors import DataError, TableError, closest
 from sparkds.locations import Between, is_directory, literal, local_files, remote_files, slice_predicate
 from sparkds.sql import quoted
+from sparkds.table_failures import named_failure, says_absent
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -422,7 +423,7 @@ class Tables:
         try:
             rows = self.spark.sql(f"DESCRIBE HISTORY {self.identifier(name)} LIMIT {limit}").collect()
         except PySparkException as error:
-            if _says_absent(str(error)):
+            if says_absent(str(error)):
                 return None
             raise
         return [commit_of(row) for row in rows]
@@ -458,42 +459,15 @@ class Tables:
             return action()
         except PySparkException as error:
             told = str(error)
-            raised = re.search(r"\[USER_RAISED_EXCEPTION\] (.*?)(?: SQLSTATE: P0001)?$", told, re.M)
-            if raised:
-                raise DataError(f"rows for table '{name}': {raised.group(1)}") from error
-            raised = re.search(r"sparkds\.errors\.DataError: (.*)$", told, re.M)  # by a kernel on a worker
-            if raised:
-                raise DataError(f"rows for table '{name}': {raised.group(1)}") from error
-            if "DELTA_REPLACE_WHERE_MISMATCH" in told or "DELTA_VIOLATE_CONSTRAINT" in told:
-                raise DataError(f"rows for table '{name}' lie outside the slice that is replaced: {told.splitlines()[0]}") from error
-            if "DELTA_CONCURRENT" in told or "ConcurrentModification" in told or "ConcurrentAppend" in told:
-                raise TableError(f"table '{name}' was written by someone else at the same time; nothing was changed, run again") from error
-            if _says_absent(told):
+            if says_absent(told):
                 raise self._absent(name) from error
-            if "DELTA_TIMESTAMP" in told or "DELTA_VERSION" in told or "VersionNotFound" in told:
-                raise TableError(f"table '{name}' has no such version: {told.splitlines()[0]}") from error
-            if "DELTA_FAILED_TO_MERGE_FIELDS" in told or "DELTA_METADATA_MISMATCH" in told or "INCOMPATIBLE_DATA_FOR_TABLE" in told:
-                raise TableError(f"table '{name}' has other columns than the rows to write: {told.splitlines()[0]}") from error
-            raise
+            named = named_failure(told, name)
+            if named is None:
+                raise
+            raise named from error
 
 
 def _resolved(frame: DataFrame) -> DataFrame:
     """Ask for the schema, so that a Connect session says at once what is wrong with the table."""
     assert frame.schema is not None
     return frame
-
-
-def _says_absent(told: str) -> bool:
-    signs = (
-        "TABLE_OR_VIEW_NOT_FOUND",
-        "DELTA_MISSING_DELTA_TABLE",
-        "DELTA_TABLE_NOT_FOUND",
-        "is not a Delta table",
-        "PATH_NOT_FOUND",
-        "DELTA_TABLE_ONLY_OPERATION",
-        "DELTA_ONLY_OPERATION",
-        "SCHEMA_NOT_FOUND",
-        "DELTA_PATH_DOES_NOT_EXIST",
-        "NO_SUCH_CATALOG",
-    )
-    return any(sign in told for sign in signs)

@@ -242,7 +242,7 @@ def test_incremental_scores_what_changed_and_tells_what_is_gone(spark, tmp_path,
     assert [after[c[0]]["probability_1"] for c in changed] == full[:, 1].tolist()
     assert again(rebuild=True)["scored"][0]["rows"] == 20
     with pytest.raises(ConfigError, match="incremental scores what changed"):
-        again(as_of=DAYS[0])
+        go(spark, tmp_path, store, conf={**conf, "day": "as_of"}, as_of=DAYS[0])
 
 
 def test_a_version_that_is_deleted_after_it_was_resolved_is_named(spark, tmp_path, store, monkeypatch):
@@ -291,7 +291,7 @@ def test_a_column_of_another_type_in_one_late_file_writes_nothing(spark, tmp_pat
         rows = [(i, DAYS[0], 0.5, value, 0.0) for i in range(3)]
         frame = spark.createDataFrame(rows, f"id bigint, as_of date, x0 double, {schema}, x2 double")
         frame.coalesce(1).write.mode("append").parquet(str(folder))
-    with pytest.raises((ColumnError, DataError), match="x1|column"):
+    with pytest.raises((ColumnError, DataError), match=r"column \[x1\] in another type than the other files|column 'x1' .* is string"):
         go(spark, tmp_path, store)
     assert not Tables(spark, str(tmp_path / "out")).exists("scores")
 
