@@ -183,7 +183,12 @@ ROOMS = {
     # models: declarations and numbers, then Spark, then MLflow
     "models.splits": (NUMBERS | {"hashing"}, {"numpy", "pydantic"}),
     "models.split_columns": (NUMBERS | {"collect", "hashing", "hash_columns", "instants", "models.splits"}, {"pyspark"}),
-    "models.estimators": (NUMBERS, {"pydantic", "sklearn", "threadpoolctl"}),
+    "models.grouped_model": (set(), {"numpy", "sklearn"}),
+    "models.estimators": (NUMBERS | {"models.grouped_model"}, {"pydantic", "sklearn", "threadpoolctl"}),
+    "models.group_training": (
+        {"collect", "errors", "models.estimators", "models.training", "models.training_sample"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     "models.score_metrics": (NUMBERS, {"numpy", "pydantic", "sklearn"}),
     "models.training": (
         NUMBERS | {"models.estimators", "models.score_metrics", "models.splits"},
@@ -195,7 +200,10 @@ ROOMS = {
         {"numpy", "optuna", "pydantic"},
     ),
     "models.tuning_tasks": ({"collect", "models.splits", "models.training", "models.tuning"}, {"pandas"}),
-    "models.registry": ({"errors", "models.estimators", "models.explanations"}, {"mlflow", "numpy"}),
+    "models.registry": (
+        {"errors", "models", "models.estimators", "models.explanations", "models.grouped_model"},
+        {"cloudpickle", "mlflow", "numpy"},
+    ),
     "models.explanations": ({"errors", "models.predictions", "models.signature"}, {"numpy", "pandas", "pyarrow"}),
     "models.training_sample": (
         NUMBERS | {"collect", "hashing", "hash_columns", "models.estimators", "models.split_columns", "models.splits", "models.training"},
@@ -274,7 +282,7 @@ ROOMS = {
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
-        | {"figures.models", "figures.training", "models.leak_findings"}
+        | {"figures.models", "figures.training", "models.estimators", "models.group_training", "models.leak_findings"}
         | {f"models.{room}" for room in ("registry", "split_columns", "splits", "training", "training_sample", "tuning", "tuning_tasks")},
         {"matplotlib", "mlflow", "pandas", "pydantic"},
     ),

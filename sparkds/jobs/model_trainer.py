@@ -20,16 +20,19 @@ from sparkds.errors import ColumnError, ConfigError, DataError
 from sparkds.jobs import training_tables
 from sparkds.jobs.status import JobResult, TableResult
 from sparkds.models import registry
+from sparkds.models.estimators import PerGroup
+from sparkds.models.group_training import fitted_groups
 from sparkds.models.leak_findings import leak_findings
 from sparkds.models.split_columns import split_frame, stratified_cuts_of
 from sparkds.models.splits import AnyFolds, AnySplit, Stratified
-from sparkds.models.training import CANDIDATE, RANKING, Model, Trained, Training, TrainingRows, model_hash, reference_values, train
+from sparkds.models.training import CANDIDATE, RANKING, Model, Trained, Training, TrainingRows, fit, model_hash, reference_values, train
 from sparkds.models.training_sample import (
     LabelCounts,
     check_keys,
     feature_columns,
     label_column,
     label_counts,
+    labelled_frame,
     sample_share,
     training_rows,
     weight_column,
@@ -247,7 +250,8 @@ class _Run:
         with tracking.tracked(self.store, config.tracking.experiment, name=config.name, tags=tags) as run:
             training = self._tuned(data)
             LOG.info("train %d rows of %d features", len(data), len(self.features.names))
-            trained = train(data, training, folds=config.folds)
+            groups = self._group_fit(told, training, counts) if self.sections["sample"]["share"] < 1 else None
+            trained = train(data, training, folds=config.folds, fit_candidate=groups)
             self._write_figures(trained, training, run.info.run_id)
             return self._logged(data, trained, training, counts, found, run.info.run_id)
 
@@ -311,6 +315,25 @@ class _Run:
         }
         baselines = training.compared
         return training.model_copy(update={"estimator": tuned.estimator, "baselines": baselines})
+
+    def _group_fit(self, told: DataFrame, training: Training, counts: LabelCounts) -> Callable[[TrainingRows], Any] | None:
+        """What fits one model per group from all rows, where that is declared and the sample does not have them all."""
+        estimator, config = training.estimator, self.config
+        if not isinstance(estimator, PerGroup):
+            return None
+        frame = labelled_frame(
+            told, keys=config.keys, label=self.label, features=self.features, seed=config.sample_seed, weight=config.weight
+        )
+        positive = counts.n_positive.get("train", 0)
+        classes = (counts.n.get("train", 0) - positive, positive) if config.task == "binary" else None
+
+        def fitted(rows: TrainingRows) -> Any:
+            fallback = fit(estimator.estimator, rows, training)
+            models = fitted_groups(frame, estimator, self.features, training, classes=classes, weight=config.weight)
+            self.sections["groups"] = {"column": estimator.column, "models": len(models)}
+            return estimator.grouped(fallback, models, config.task)
+
+        return fitted
 
     def _write_figures(self, trained: Trained, training: Training, run_id: str) -> None:
         spark = self.output.spark

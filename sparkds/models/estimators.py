@@ -6,7 +6,7 @@ here and name it in the union at the foot of the file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
@@ -265,8 +265,79 @@ class XGBoost(_Boosting):
         )
 
 
+class PerGroup(Estimator):
+    """One model per value of a text feature, fitted on that value's rows; rows of other values are scored by a model of all rows.
+
+    Where the training rows do not fit the driver's sample, the trainer fits the groups on Spark from all of their rows; the model of all
+    rows is then fitted on the sample.
+
+    Attributes
+    ----------
+    column : str
+        Text feature.
+    estimator : Estimator
+        Of every group.
+    least : int
+        Rows of a group, and rows of its smaller class times ten; smaller groups have no model of their own.
+    """
+
+    kind: Literal["per_group"] = "per_group"
+    column: str = Field(description="text feature whose values are the groups")
+    estimator: Annotated[Logistic | Ridge | HistGradientBoosting | LightGBM | XGBoost, Field(discriminator="kind")] = Field(
+        description="estimator of every group"
+    )
+    least: int = Field(default=200, ge=20, description="rows that a group must have for a model of its own")
+
+    def model(self, task: Task, seed: int) -> Any:
+        """Model of one group."""
+        return self.estimator.model(task, seed)
+
+    def pipeline(self, features: FeatureColumns, task: Task, seed: int, *, empty: Collection[str] = ()) -> Any:
+        """Unfitted pipeline of one group."""
+        return self.estimator.pipeline(features, task, seed, empty=empty)
+
+    def fitted(self, rows: Any, label: Any, weight: Any, features: FeatureColumns, task: Task, seed: int) -> Any:
+        """Model of all rows and models of the groups, each on one thread."""
+        self.check(features)
+        fallback = self.estimator.fitted(rows, label, weight, features, task, seed)
+        models = {}
+        for value, at in sorted(rows.groupby(self.column, sort=False).indices.items()):
+            of_group = None if weight is None else weight[at]
+            made = self.fitted_group(rows.iloc[at], label[at], of_group, features, task, seed)
+            if made is not None:
+                models[value] = made
+        return self.grouped(fallback, models, task)
+
+    def fitted_group(self, rows: Any, label: Any, weight: Any, features: FeatureColumns, task: Task, seed: int) -> Any | None:
+        """Model of one group's rows; None where they are too few, or hold nothing to learn from."""
+        smaller = min((label == 1).sum(), (label == 0).sum()) * 10 if task == "binary" else len(rows)
+        if min(len(rows), smaller) < self.least:
+            return None
+        try:
+            return self.estimator.fitted(rows, label, weight, features, task, seed)
+        except DataError:  # no feature has a value in this group
+            return None
+
+    def grouped(self, fallback: Any, models: Mapping[str, Any], task: Task) -> Any:
+        """All of them as one model."""
+        from sparkds.models.grouped_model import GroupedClassifier, GroupedRegressor
+
+        return (GroupedClassifier if task == "binary" else GroupedRegressor)(self.column, fallback, dict(models))
+
+    def check(self, features: FeatureColumns) -> None:
+        """Hold the column against the features.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if self.column not in features.texts:
+            told = ", ".join(features.texts) or "none"
+            raise ConfigError(f"estimator per_group: '{self.column}' is no text feature (text features: {told}); groups are values of one")
+
+
 AnyEstimator = Annotated[
-    Majority | MeanOfTraining | Logistic | Ridge | HistGradientBoosting | LightGBM | XGBoost, Field(discriminator="kind")
+    Majority | MeanOfTraining | Logistic | Ridge | HistGradientBoosting | LightGBM | XGBoost | PerGroup, Field(discriminator="kind")
 ]
 """Every kind of estimator; the registry."""
 

@@ -137,8 +137,12 @@ def log_model(
     DataError
         What was loaded predicts otherwise.
     """
+    import cloudpickle
     import mlflow
 
+    from sparkds.models import grouped_model
+
+    cloudpickle.register_pickle_by_value(grouped_model)  # where it is scored, this package need not be
     inputs = example[list(features.names)]
     info = mlflow.sklearn.log_model(
         pipeline,

@@ -7,7 +7,7 @@ threshold are chosen on validation alone; test chooses nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -256,13 +256,25 @@ def fit(estimator: Estimator, data: TrainingRows, training: Training) -> Any:
         if data.label.min() == data.label.max():
             raise DataError(f"all {len(data)} training rows have the label {data.label[0]:g}; a classifier needs both classes")
         if training.imbalance == "balanced":
-            positive = data.label == 1
-            balance = np.where(positive, len(data) / (2 * positive.sum()), len(data) / (2 * (~positive).sum()))
-            weight = balance if weight is None else weight * balance
+            n_positive = int((data.label == 1).sum())
+            weight = balance_weights(data.label, weight, len(data) - n_positive, n_positive)
     return estimator.fitted(data.rows, data.label, weight, data.features, training.task, training.seed)
 
 
-def train(data: TrainingRows, training: Training, *, folds: AnyFolds | None = None) -> Trained:
+def balance_weights(label: Array, weight: Array | None, n_negative: int, n_positive: int) -> Array:
+    """Weights of rows with which both classes weigh the same: all rows by twice those of the row's class, times the given weights."""
+    n = n_negative + n_positive
+    balance = np.where(label == 1, n / (2 * n_positive), n / (2 * n_negative))
+    return balance if weight is None else weight * balance
+
+
+def train(
+    data: TrainingRows,
+    training: Training,
+    *,
+    folds: AnyFolds | None = None,
+    fit_candidate: Callable[[TrainingRows], Any] | None = None,
+) -> Trained:
     """Fit, calibrate and measure the candidate and its baselines.
 
     Parameters
@@ -272,6 +284,8 @@ def train(data: TrainingRows, training: Training, *, folds: AnyFolds | None = No
     training : Training
     folds : HashFolds or ExpandingFolds, optional
         Cross-validation of the candidate within the train part.
+    fit_candidate : callable, optional
+        What fits the candidate from the train part, where that is not done in memory; folds and learning curve are in memory always.
 
     Raises
     ------
@@ -285,7 +299,8 @@ def train(data: TrainingRows, training: Training, *, folds: AnyFolds | None = No
         if not len(rows):
             raise DataError(f"the split leaves no row for {part}; change its shares or days, or give more rows")
     metrics: list[MetricRow] = []
-    raw = fit(training.estimator, parts["train"], training)
+    fit_it = fit_candidate or (lambda rows: fit(training.estimator, rows, training))
+    raw = fit_it(parts["train"])
     candidate = _with_threshold(Model(CANDIDATE, training.estimator, _calibrated(raw, parts["validation"], training)), parts, training)
     metrics += _measured(candidate, parts, training)
     if training.calibration != "none":
@@ -299,7 +314,7 @@ def train(data: TrainingRows, training: Training, *, folds: AnyFolds | None = No
     if folds is not None:
         metrics += cross_validated(training.estimator, parts["train"], training, folds)
     metrics += _learning_curve(parts, training)
-    again = _reproduced(candidate, parts, training) if training.check_reproducible else None
+    again = _reproduced(candidate, parts, training, fit_it) if training.check_reproducible else None
     return Trained(candidate, tuple(baselines), metrics, importance_of(raw, parts["validation"], training), again)
 
 
@@ -396,9 +411,9 @@ def _calibrated(pipeline: Any, validation: TrainingRows, training: Training) -> 
     return CalibratedClassifierCV(FrozenEstimator(pipeline), method=training.calibration).fit(validation.inputs, validation.label)
 
 
-def _reproduced(candidate: Model, parts: dict[str, TrainingRows], training: Training) -> bool:
+def _reproduced(candidate: Model, parts: dict[str, TrainingRows], training: Training, fit_it: Callable[[TrainingRows], Any]) -> bool:
     """Whether a second fit of the candidate scores every row to the same bits."""
-    second = _calibrated(fit(training.estimator, parts["train"], training), parts["validation"], training)
+    second = _calibrated(fit_it(parts["train"]), parts["validation"], training)
     pairs = ((candidate.scores(data, training.task), scores_of(second, data, training.task)) for data in parts.values())
     return all(first.tobytes() == again.tobytes() for first, again in pairs)
 

@@ -216,6 +216,24 @@ def training_rows(
     ------
     ColumnError, DataError
     """
+    sample = labelled_frame(frame, keys=keys, label=label, features=features, seed=seed, folds=folds, weight=weight)
+    if share < 1:
+        sample = sample.where(F.col("place") < F.lit(int(share * BUCKETS)))
+    table = collect.training_rows(sample, most=max_rows)
+    return in_memory(table, features, folds, weight)
+
+
+def labelled_frame(
+    frame: DataFrame,
+    *,
+    keys: Sequence[str],
+    label: Column,
+    features: FeatureColumns,
+    seed: int,
+    folds: AnyFolds | None = None,
+    weight: str | None = None,
+) -> DataFrame:
+    """Labelled rows of all parts, in the columns that `in_memory` takes; arguments as of `training_rows`."""
     place = bucket_column(entity_column(frame, keys), f"sample:{seed}")
     types = dict(frame.dtypes)
     told = [
@@ -229,11 +247,7 @@ def training_rows(
         *(F.expr(finite(name, types[name])).cast("double").alias(f"n{i}") for i, name in enumerate(features.numbers)),
         *(F.col(quoted(name)).alias(f"t{i}") for i, name in enumerate(features.texts)),
     ]
-    sample = frame.select(*told).where(F.col("split").isin(*PARTS) & F.col("label").isNotNull())
-    if share < 1:
-        sample = sample.where(F.col("place") < F.lit(int(share * BUCKETS)))
-    table = collect.training_rows(sample, most=max_rows)
-    return _in_memory(table.sort_by([("place", "ascending"), ("key", "ascending")]), features, folds, weight)
+    return frame.select(*told).where(F.col("split").isin(*PARTS) & F.col("label").isNotNull())
 
 
 def weight_column(frame: DataFrame, weight: str | None) -> Column:
@@ -254,9 +268,11 @@ def weight_column(frame: DataFrame, weight: str | None) -> Column:
     return F.col(quoted(weight)).cast("double")
 
 
-def _in_memory(table: ArrowTable, features: FeatureColumns, folds: AnyFolds | None, weight: str | None) -> TrainingRows:
+def in_memory(table: ArrowTable, features: FeatureColumns, folds: AnyFolds | None, weight: str | None) -> TrainingRows:
+    """Rows of `labelled_frame` in the order of hash and key."""
     import pandas as pd
 
+    table = table.sort_by([("place", "ascending"), ("key", "ascending")])
     columns: dict[str, Any] = {name: _doubles(table[f"n{i}"]) for i, name in enumerate(features.numbers)}
     columns |= {name: np.array(table[f"t{i}"].to_pylist(), dtype=object) for i, name in enumerate(features.texts)}
     weights = None

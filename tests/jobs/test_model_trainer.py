@@ -275,6 +275,26 @@ def test_days_on_the_command_line_are_refused_with_the_place_where_they_are_said
         run(config=Config.model_validate(CONF), input="in/", output="out/", spark=None, as_of=date(2026, 1, 1))
 
 
+def test_groups_learn_from_all_rows_though_the_sample_has_some(spark, tmp_path):
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=1600)
+    rows = [(i, bool(rng.random() < 1 / (1 + np.exp(-(4 if i % 2 else -4) * x[i]))), float(x[i]), "ns"[i % 2]) for i in range(len(x))]
+    write(spark, tmp_path, rows, "patient int, malignant boolean, x double, city string")
+    told = {"kind": "per_group", "column": "city", "estimator": {"kind": "logistic"}, "least": 300}
+    result = go(spark, tmp_path, estimator=told, max_train_rows=600, features=["x", "city"], cost=None, baselines=[])
+    assert result.sections["sample"]["rows"] < 600
+    assert result.sections["groups"] == {"column": "city", "models": 2}  # 480 training rows each, of which the sample has some 135
+    assert result.sections["retrained_equal"] is True
+    assert result.sections["test"]["auc"] > 0.9
+    model = mlflow.sklearn.load_model(result.sections["model"]["uri"])
+    assert set(model.models) == {"n", "s"}
+    part = {row["patient"]: row["split"] for row in Tables(spark, str(tmp_path / "out")).read("cancer_splits").collect()}
+    north = [row for row in rows if row[3] == "n" and part[row[0]] == "train"]
+    direct = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit([[row[2]] for row in north], [row[1] for row in north])
+    slope = direct.named_steps["logisticregression"].coef_[0, 0]
+    assert model.models["n"].named_steps["model"].coef_[0, 0] == pytest.approx(slope, rel=2e-3)  # the group's column has a penalty
+
+
 def test_the_command_line_prints_the_model_and_its_figures(spark, tmp_path, capfd, monkeypatch):
     write(spark, tmp_path)
     monkeypatch.setattr("sparkds.cli.sessions.session", lambda *args, **kwargs: spark)
