@@ -55,9 +55,10 @@ format: $(READY) ## put the code into shape
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(READY) ## measure features and experiments against their peers (about half an hour)
+bench: $(READY) ## measure features, experiments and scoring against their peers (about 40 minutes)
 	$(RUN) $(PY) benchmarks/features.py
 	$(RUN) $(PY) benchmarks/experiments.py --facts 5
+	$(RUN) $(PY) benchmarks/scoring.py
 
 wheel: $(READY) ## build dist/*.whl
 	$(PY) -m build --wheel --no-isolation

@@ -48,3 +48,22 @@ def test_metrics_equal_those_of_mlflow_evaluate_on_breast_cancer(tmp_path):
     in_bins = {r.name: r.value for r in binned if r.kind in ("metric", "threshold")}
     assert in_bins["log_loss"] == pytest.approx(told["log_loss"], rel=1e-12)
     assert abs(in_bins["auc"] - told["roc_auc"]) <= in_bins["auc_hidden_by_bins"] + 1e-12
+
+
+def test_a_fit_on_greenes_data_has_the_published_coefficients_and_likelihood():
+    """Spector and Mazzeo's data in Greene, Econometric Analysis, table of the logit model: -13.021, 2.826, 0.095, 2.379, log L -12.890."""
+    from statsmodels.datasets import spector
+
+    from sparkds.models.estimators import FeatureColumns, Logistic
+
+    told = spector.load_pandas()
+    x, y = told.exog[["GPA", "TUCE", "PSI"]], told.endog.to_numpy(dtype=float)
+    pipeline = Logistic(c=1e8).fitted(x, y, None, FeatureColumns(("GPA", "TUCE", "PSI")), "binary", 0)
+    scaler, model = pipeline.named_steps["prepared"].named_transformers_["numbers"][-1], pipeline.named_steps["model"]
+    slope = model.coef_[0] / scaler.scale_
+    assert slope == pytest.approx([2.826, 0.095, 2.379], abs=3e-3)  # the solver stops at a gradient of 1e-4
+    assert model.intercept_[0] - slope @ scaler.mean_ == pytest.approx(-13.021, abs=2e-2)
+    rows = evaluation_rows(ScoreEvidence({("m", "", ""): counted(y, pipeline.predict_proba(x)[:, 1])}, {}, {}))
+    found = {r.name: r.value for r in rows if r.kind in ("metric", "threshold")}
+    assert found["log_loss"] * len(y) == pytest.approx(12.890, abs=1e-3)
+    assert (found["true_positive"], found["true_negative"]) == (8, 18)  # Greene: 8 of 11 and 18 of 21 predicted rightly
