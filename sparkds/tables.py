@@ -453,11 +453,9 @@ class Tables:
 
     def _checked(self, action: Callable[[], T], name: str) -> T:
         """Run a Spark action and name what can be named of its failure."""
-        from pyspark.errors import PySparkException
-
         try:
             return action()
-        except PySparkException as error:
+        except Exception as error:  # of Spark, or of its bridge on a classic session, which passes some failures of tasks on as they are
             told = str(error)
             if says_absent(told):
                 raise self._absent(name) from error

@@ -72,8 +72,8 @@ def evaluated_models(plan: EvaluationPlan, *, folder: str, store: tracking.Store
         if plan.champion is not None:
             addresses[CHAMPION] = plan.champion
         return _fetched(plan, {name: resolve(address) for name, address in addresses.items()}, (), [], folder, store, spark, strict)
-    judged = resolve(plan.model)
-    versions, warnings = {CANDIDATE: judged}, list[str]()
+    judged, warnings = _judged(plan.model)
+    versions = {CANDIDATE: judged}
     champion = _champion(plan, judged)
     if champion is not None and champion.uri == judged.uri:
         warnings.append(f"{judged.uri} is the champion itself, so it is not compared with one")
@@ -85,6 +85,17 @@ def evaluated_models(plan: EvaluationPlan, *, folder: str, store: tracking.Store
     versions |= {name: resolve(uri) for name, uri in baselines.items()}
     versions |= {name: resolve(address) for name, address in plan.compared.items()}
     return _fetched(plan, versions, tuple(baselines), warnings, folder, store, spark, strict)
+
+
+def _judged(address: str) -> tuple[ModelVersion, list[str]]:
+    """Version that is judged; where no challenger is left, as after a promotion or a training that found its model, the champion again."""
+    name, _, alias = address.removeprefix("models:/").rpartition("@")
+    if alias == registry.CHALLENGER and registry.alias_version(name, alias) is None:
+        champion = registry.alias_version(name, registry.CHAMPION)
+        if champion is not None:
+            told = f"there is no challenger of '{name}'; its champion, version {champion}, is judged again"
+            return resolve(f"models:/{name}/{champion}"), [told]
+    return resolve(address), []
 
 
 def _champion(plan: EvaluationPlan, judged: ModelVersion) -> ModelVersion | None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 JOB: Final = "model_evaluation_suite"
 HELP: Final = "Evaluate models on labelled rows, judge them by gates, and promote the one that passes."
+LONGEST_DESCRIPTION: Final = 5000
+"""Letters that a registry keeps of a version's description."""
 MOST_IMPORTANT: Final = 5
 """Features in which slices are looked for, when none are named."""
 
@@ -152,7 +154,7 @@ class _Run:
                 "models": {name: version.uri for name, version in self.models.versions.items()},
                 "rows": told,
                 "definition": self.config.model_dump(
-                    mode="json", exclude={"name", "promote", "fail_on_gates", "report", "tracking", "card"}
+                    mode="json", exclude={"name", "model", "champion", "compared", "promote", "fail_on_gates", "report", "tracking", "card"}
                 ),
                 "package": __version__,
             }
@@ -437,6 +439,9 @@ class _Run:
             run_id: str = run.info.run_id
         if version is not None and version.name:
             text = (into / "model_card.md").read_text(encoding="utf-8")
+            if len(text) > LONGEST_DESCRIPTION:
+                pointer = f"\n\n… the whole card is model_card.md in run {run_id}.\n"
+                text = text[: LONGEST_DESCRIPTION - len(pointer)] + pointer
             mlflow.MlflowClient().update_model_version(version.name, str(version.version), description=text)
         return run_id
 

@@ -161,7 +161,10 @@ def test_a_model_that_passes_becomes_champion_with_report_and_card(spark, judged
         assert part in text
     assert (folder / "report.html").read_text(encoding="utf-8").count("data:image/png;base64,") == text.count("](") >= 9
     client = mlflow.MlflowClient()
-    assert client.get_model_version("cancer", "1").description == (folder / "model_card.md").read_text(encoding="utf-8")
+    card, description = (folder / "model_card.md").read_text(encoding="utf-8"), client.get_model_version("cancer", "1").description
+    assert len(description) <= 5000
+    assert description.split("… the whole card")[0].rstrip() in card
+    assert len(description) > 1000
     logged = client.get_run(result.sections["run_id"])
     assert logged.data.tags["gates"] == "pass"
     assert {file.path for file in client.list_artifacts(logged.info.run_id, "report")} >= {"report/report.html", "report/roc_curves.png"}
@@ -170,7 +173,8 @@ def test_a_model_that_passes_becomes_champion_with_report_and_card(spark, judged
 def test_an_evaluation_again_writes_the_same_rows_in_the_place_of_the_old_ones(spark, judged):
     root, result = judged
     before = figures(spark, root, "judged", result.sections["evaluation"])
-    again = go(spark, root)
+    again = go(spark, root, model="models:/cancer@challenger")  # it has become the champion
+    assert "there is no challenger of 'cancer'; its champion, version 1, is judged again" in again.warnings
     assert again.sections["evaluation"] == result.sections["evaluation"]
     assert again.sections["run_id"] == result.sections["run_id"]
     assert figures(spark, root, "judged", result.sections["evaluation"]) == before
