@@ -242,7 +242,7 @@ class _Run:
             cuts = stratified_cuts_of(config.split, known, keys=config.keys, label=config.label)
             self.sections["cuts"] = {name: list(cut) for name, cut in cuts.items()}
         told = split_frame(config.split, self.frame, keys=config.keys, label=config.label, cuts=cuts)
-        counts = label_counts(told, config.label, config.task, config.positive)
+        counts = label_counts(told, config.label, config.task, config.positive, keys=config.keys)
         self._tell(counts)
         self._write("splits", told.select(*map(quoted, config.keys), "split"), training_tables.splits_spec(config.keys))
         data = self._sample(told, counts)
@@ -259,6 +259,7 @@ class _Run:
         self.n_read = sum(counts.n.values()) + counts.n_no_label
         if counts.n_no_label:
             self.warnings.append(f"{counts.n_no_label} rows without a label in '{self.config.label}' were left out")
+        self.sections["spine_hash"] = counts.spine_hash
         self.sections["rows"] = {part or "(no part)": n for part, n in sorted(counts.n.items())}
 
     def _sample(self, told: DataFrame, counts: LabelCounts) -> TrainingRows:
@@ -401,6 +402,7 @@ class _Run:
                 "sparkds.definition_hash": config.definition_hash,
                 "sparkds.version": __version__,
                 "sparkds.sources": self.facts["sources"],
+                "sparkds.spine_hash": counts.spine_hash,
                 "sparkds.features": self.facts["features"],
                 "sparkds.split": config.split.model_dump(mode="json"),
                 "sparkds.split_hash": config.split.definition_hash,

@@ -44,12 +44,15 @@ class LabelCounts(NamedTuple):
     n_no_label : int
     classes : tuple of str
         Texts of the negative and the positive class; empty for regression.
+    spine_hash : str
+        Number of labelled rows and exclusive or of the 64-bit hashes of their keys, whatever their order; empty without keys.
     """
 
     n: dict[str, int]
     n_positive: dict[str, int]
     n_no_label: int
     classes: tuple[str, ...]
+    spine_hash: str = ""
 
     @property
     def n_used(self) -> int:
@@ -117,13 +120,15 @@ def label_column(frame: DataFrame, label: str, task: Task, positive: Positive | 
     return F.when(told.isNotNull(), F.when(same, F.lit(1.0)).otherwise(F.lit(0.0)))
 
 
-def label_counts(frame: DataFrame, label: str, task: Task, positive: Positive | None) -> LabelCounts:
+def label_counts(frame: DataFrame, label: str, task: Task, positive: Positive | None, *, keys: Sequence[str] = ()) -> LabelCounts:
     """Rows by part and class; one aggregation.
 
     Parameters
     ----------
     frame : DataFrame
         With the column ``split``.
+    keys : sequence of str
+        For the hash of the spine.
 
     Raises
     ------
@@ -134,15 +139,22 @@ def label_counts(frame: DataFrame, label: str, task: Task, positive: Positive | 
     """
     number = label_column(frame, label, task, positive)
     shown = F.col(quoted(label)).cast("string") if task == "binary" else F.lit("")
-    told = frame.select(F.coalesce("split", F.lit("")).alias("part"), number.alias("label"), shown.alias("shown"))
+    place = F.xxhash64(*(F.col(quoted(key)) for key in keys)) if keys else F.lit(0).cast("bigint")
+    told = frame.select(F.coalesce("split", F.lit("")).alias("part"), number.alias("label"), shown.alias("shown"), place.alias("place"))
     told = told.withColumn("shown", F.when(F.col("label").isNotNull(), F.col("shown")))
-    by = told.groupBy("part", "shown").agg(F.count(F.lit(1)).alias("n"), F.count("label").alias("n_known"), F.max("label").alias("label"))
+    by = told.groupBy("part", "shown").agg(
+        F.count(F.lit(1)).alias("n"),
+        F.count("label").alias("n_known"),
+        F.max("label").alias("label"),
+        F.bit_xor(F.when(F.col("label").isNotNull(), F.col("place"))).alias("place"),
+    )
     rows = collect.small_rows(by.limit(4 * MOST_CLASSES + 1), most=4 * MOST_CLASSES + 1)
     n: dict[str, int] = {}
     n_positive: dict[str, int] = {}
     of_class: dict[str, float] = {}
-    n_no_label = 0
+    n_no_label, spine = 0, 0
     for row in rows:
+        spine ^= row["place"] or 0
         n_no_label += row["n"] - row["n_known"]
         n[row["part"]] = n.get(row["part"], 0) + row["n_known"]
         if row["n_known"] and task == "binary":
@@ -163,7 +175,8 @@ def label_counts(frame: DataFrame, label: str, task: Task, positive: Positive | 
         if not n.get(part):
             raise DataError(f"the split leaves no row with a label for {part} (rows: {n}); change its shares or days")
     classes = tuple(sorted(of_class, key=lambda name: of_class[name]))
-    return LabelCounts(n, n_positive, n_no_label, classes)
+    spine_hash = f"{sum(n.values())}:{spine & (2**64 - 1):016x}" if keys else ""
+    return LabelCounts(n, n_positive, n_no_label, classes, spine_hash)
 
 
 def sample_share(n: int, max_rows: int) -> float:

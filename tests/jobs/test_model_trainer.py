@@ -148,6 +148,8 @@ def test_rows_in_another_order_and_other_files_give_the_same_model(spark, traine
     again = go(spark, tmp_path)
     assert again.sections["model_hash"] == result.sections["model_hash"]
     assert again.sections["test"] == result.sections["test"]
+    assert again.sections["spine_hash"] == result.sections["spine_hash"]
+    assert again.sections["spine_hash"].startswith("569:")
 
 
 def world(n=240):
@@ -273,6 +275,24 @@ def test_declarations_that_contradict_themselves_are_refused(change, message):
 def test_days_on_the_command_line_are_refused_with_the_place_where_they_are_said():
     with pytest.raises(ConfigError, match="say which days train in the split"):
         run(config=Config.model_validate(CONF), input="in/", output="out/", spark=None, as_of=date(2026, 1, 1))
+
+
+def test_the_spine_hash_is_of_the_keys_of_labelled_rows_in_any_order(spark):
+    from sparkds.models.training_sample import label_counts
+
+    rows = [(i, day, i % 2 == 0, "train" if i < 20 else "validation" if i < 30 else "test") for i in range(40) for day in (1, 2)]
+
+    def spine(told):
+        frame = spark.createDataFrame(told, "id int, day int, y boolean, split string")
+        return label_counts(frame, "y", "binary", True, keys=["id", "day"]).spine_hash
+
+    known = spine(rows)
+    assert known.startswith("80:")
+    assert spine(rows[::-1]) == known
+    assert spine([(i, day, y, "train" if part == "test" and i > 35 else part) for i, day, y, part in rows]) == known
+    assert spine(rows[1:]) != known
+    assert spine([(41, 1, True, "train"), *rows[1:]]) != known
+    assert spine([*rows, (50, 1, None, "train")]) == known
 
 
 def test_groups_learn_from_all_rows_though_the_sample_has_some(spark, tmp_path):
