@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sparkds", "sparkds.*"]),
-    package_data={"sparkds": ["py.typed"], "sparkds.datasets": ["*.txt", "*.md", "*.yml"]},
+    package_data={"sparkds": ["py.typed"], "sparkds.datasets": ["*.txt", "*.md", "*.yml"], "sparkds.bundle": ["*.yml"]},
     # lower bounds that Databricks Runtime 17.3 LTS and serverless environment 4 satisfy; Spark and Delta come from there
     install_requires=[
         "numpy>=1.26",
@@ -26,6 +26,7 @@ setup(
         "pydantic>=2.8",
         "click>=8.1",
         "pyyaml>=6.0",
+        "packaging>=24.0",
         "scipy>=1.15",
         "scikit-learn>=1.6",
         "tzdata>=2024.1",
@@ -49,6 +50,7 @@ setup(
             "types-PyYAML",
             "pandas-stubs",
             "build>=1.2",
+            "databricks-bundles==1.22.1",
             "setuptools>=77",
             "wheel",
         ],

@@ -26,9 +26,10 @@ from zipfile import ZipFile
 
 import click
 
-from sparkds import __version__, config, sessions
+from sparkds import __version__, config, sessions, task_values
 from sparkds.errors import ConfigError, SparkdsError, WindowError, closest
 from sparkds.jobs.status import JobResult, as_json, completed, failed
+from sparkds.locations import stand_in
 
 JOBS: Final = {
     "feature_engineering_pipeline": "sparkds.jobs.feature_engineering_pipeline",
@@ -36,6 +37,7 @@ JOBS: Final = {
     "experiment_designer": "sparkds.jobs.experiment_designer",
     "model_trainer": "sparkds.jobs.model_trainer",
     "model_evaluation_suite": "sparkds.jobs.model_evaluation_suite",
+    "model_promoter": "sparkds.jobs.model_promoter",
     "batch_scorer": "sparkds.jobs.batch_scorer",
 }
 """Job name to the module that has its ``Config``, ``HELP`` and ``run``; imported when it is called."""
@@ -46,15 +48,19 @@ JOB_HELP: Final = {
     "experiment_designer": "Sample size, duration, looks and plan of an experiment.",
     "model_trainer": "Train a model beside its baselines, and register it in MLflow.",
     "model_evaluation_suite": "Evaluate models on labelled rows, judge them by gates, and promote the one that passes.",
+    "model_promoter": "Make the version that was evaluated last the champion, if every gate passed.",
     "batch_scorer": "Score a table with a registered model, into a Delta table.",
 }
+
+LATEST: Final = "latest"
+"""Value of --as-of that means the last complete day, for places where every parameter must have a value."""
 
 LOG = logging.getLogger("sparkds")
 
 
 def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date | None:
     """Parse a day written as YYYY-MM-DD, or end with a usage error."""
-    if value is None:
+    if value is None or (param.name == "as_of" and value == LATEST):
         return None
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
@@ -62,7 +68,9 @@ def _day(ctx: click.Context, param: click.Parameter, value: str | None) -> date 
         told = ""
     except ValueError as error:
         told = f" ({error})"
-    raise click.BadParameter(f"{value!r} is not a date{told}; write it as YYYY-MM-DD", ctx, param)
+    raise click.BadParameter(
+        f"{value!r} is not a date{told}; write it as YYYY-MM-DD{' or ' + LATEST if param.name == 'as_of' else ''}", ctx, param
+    )
 
 
 class Commands(click.Group):
@@ -96,7 +104,7 @@ def _job_command(job: str) -> click.Command:
         click.option("--output", "-o", required=True, help="location of the results: a directory or catalog.schema"),
         click.option("--config", "-c", "config_path", type=click.Path(), help="YAML file"),
         click.option("--verbose", "-v", is_flag=True, help="show stages, timings and tracebacks"),
-        click.option("--as-of", callback=_day, metavar="DATE", help="newest day; the last complete one if absent"),
+        click.option("--as-of", callback=_day, metavar="DATE", help="newest day; the last complete one if absent or 'latest'"),
         click.option("--start", callback=_day, metavar="DATE", help="first day of a backfill"),
         click.option("--end", callback=_day, metavar="DATE", help="last day of a backfill"),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="one key of the configuration, e.g. windows=[7,30]"),
@@ -181,8 +189,8 @@ def run_job(
         with sessions.progress(spark) if verbose else nullcontext(), _known_to_workers(spark, checkout):
             done: JobResult = module.run(
                 config=declared,
-                input=input,
-                output=output,
+                input=stand_in(input),
+                output=stand_in(output),
                 spark=spark,
                 as_of=as_of,
                 start=start,
@@ -192,6 +200,7 @@ def run_job(
             )
         for warning in done.warnings:
             LOG.warning("%s", warning)
+        task_values.tell({"processed_items": done.processed_items, **done.values})
         return done
 
     started, clock = datetime.now(UTC), time.monotonic()

@@ -111,10 +111,11 @@ def as_yaml(declaration: Declaration) -> str:
 # The file
 
 
-class _Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """YAML reader that refuses a key given twice and reads words and numbers as in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Mapping of a node; a key given twice is an error."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
@@ -134,12 +135,12 @@ _WORDS: Final = (
 )
 """Tags, patterns and first letters of YAML 1.2's truth values and numbers, instead of those of YAML 1.1."""
 
-_Loader.yaml_implicit_resolvers = {
+YamlLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in {word[0] for word in _WORDS}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern, _first in _WORDS:
-    _Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
+    YamlLoader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    loader = _Loader(text)
+    loader = YamlLoader(text)
     try:
         return loader.get_single_data()
     finally:

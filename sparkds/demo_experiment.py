@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sparkds.datasets import cdnow, write_cdnow
+from sparkds.datasets import cdnow, is_sampled, write_cdnow
 from sparkds.demo import run_shown, say, stderr_into
 from sparkds.experiments.assignment import Assignment
 from sparkds.tables import Tables
@@ -56,10 +56,10 @@ def show(output: str) -> int:
     return 0
 
 
-def write_exposures(directory: Path) -> int:
-    """Write ``exposures.csv``: one row per customer of CDNOW; their number."""
-    customers = sorted({transaction.customer_id for transaction in cdnow()})
-    with (directory / "exposures.csv").open("w", newline="", encoding="ascii") as file:
+def write_exposures(directory: Path, *, name: str = "exposures", share: float = 1.0) -> int:
+    """Write ``<name>.csv``: one row per customer of CDNOW, or of a share of them; their number."""
+    customers = sorted({transaction.customer_id for transaction in cdnow() if is_sampled(transaction.customer_id, share)})
+    with (directory / f"{name}.csv").open("w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("experiment", "customer_id", "arm", "exposed_at"))
         writer.writerows((EXPERIMENT.experiment, c, EXPERIMENT.arm_of(c), f"{EXPOSED_AT:%Y-%m-%dT%H:%M:%SZ}") for c in customers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,29 @@ def is_directory(location: str) -> bool:
         or location in (".", "..")
         or not all(IDENTIFIER.fullmatch(part) for part in location.split("."))
     )
+
+
+def stand_in(location: str, *, environ: Mapping[str, str] | None = None) -> str:
+    """Directory that stands in for a location of a workspace, where ``SPARKDS_CATALOGS`` names a folder for such; else the location.
+
+    ``catalog.schema`` is ``<folder>/catalog/schema``, ``schema`` is ``<folder>/spark_catalog/schema``, ``/Volumes/…`` is below
+    ``<folder>/Volumes``. In a Databricks runtime the variable is not heard.
+
+    Examples
+    --------
+    >>> stand_in("main.features", environ={"SPARKDS_CATALOGS": "/tmp/c"}), stand_in("data/", environ={"SPARKDS_CATALOGS": "/tmp/c"})
+    ('/tmp/c/main/features', 'data/')
+    """
+    told = os.environ if environ is None else environ
+    folder = told.get("SPARKDS_CATALOGS", "").rstrip("/")
+    if not folder or "DATABRICKS_RUNTIME_VERSION" in told:
+        return location
+    if location.startswith("/Volumes/"):
+        return f"{folder}{location}"
+    if is_directory(location):
+        return location
+    parts = location.split(".")
+    return "/".join((folder, *(["spark_catalog"] if len(parts) == 1 else []), *parts))
 
 
 def slice_predicate(rows: Mapping[str, Iterable[Any] | Between]) -> str:

@@ -95,13 +95,13 @@ def store_of(location: str, *, uri: str | None = None, on_databricks: bool = Fal
     return Store(uri, uri, (folder / "artifacts").as_uri())
 
 
-def connect(store: Store, experiment: str) -> str:
-    """Point MLflow of this process at a store, make the experiment if it is new, and give its id.
+def connect_store(store: Store) -> None:
+    """Point MLflow of this process at a store, without an experiment, for what only looks at models.
 
     Raises
     ------
     ConfigError
-        MLflow is not installed, or the store cannot be reached.
+        MLflow is not installed.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
@@ -112,6 +112,23 @@ def connect(store: Store, experiment: str) -> str:
         Path(store.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(store.tracking_uri)
     mlflow.set_registry_uri(store.registry_uri)
+
+
+def connect(store: Store, experiment: str) -> str:
+    """Point MLflow of this process at a store, make the experiment if it is new, and give its id.
+
+    A name without a folder stands below ``/Shared`` in a Databricks workspace, where experiments have absolute paths.
+
+    Raises
+    ------
+    ConfigError
+        MLflow is not installed, or the store cannot be reached.
+    """
+    connect_store(store)
+    import mlflow
+
+    if store.tracking_uri.startswith("databricks") and not experiment.startswith("/"):
+        experiment = f"/Shared/{experiment}"
     try:
         found = mlflow.get_experiment_by_name(experiment)
         if found is None:

@@ -299,7 +299,7 @@ ROOMS = {
     ),
     "jobs.model_evaluation_suite": (
         {"", "collect", "document", "errors", "sessions", "sql", "tables", "tracking", "jobs.status", "models"}
-        | {"jobs.evaluation_inputs", "jobs.evaluation_pictures", "jobs.evaluation_tables"}
+        | {"jobs.evaluation_inputs", "jobs.evaluation_pictures", "jobs.evaluation_tables", "jobs.training_tables"}
         | {"models.evaluated_rows", "models.evaluation", "models.evaluation_plan", "models.evaluation_report", "models.gates"}
         | {"models.predictions", "models.registry", "models.residual_pass", "models.score_pass", "models.slice_pass"}
         | {"models.training_sample"},
@@ -336,7 +336,47 @@ ROOMS = {
         },
         {"pydantic", "pyspark"},
     ),
-    "cli": ({"", "errors", "config", "sessions", "demo", "demo_experiment", "jobs.status"}, {"click", "pyspark"}),
+    "cli": (
+        {"", "errors", "config", "locations", "sessions", "task_values", "demo", "demo_experiment", "jobs.status"},
+        {"click", "pyspark"},
+    ),
+    "task_values": (set(), {"databricks"}),
+    # bundles: read, resolved, looked at by rules, run; above the jobs, whose commands they call
+    "bundle": (set(), set()),
+    "bundle.documents": ({"config", "errors"}, {"yaml"}),
+    "bundle.dynamic_values": ({"errors"}, set()),
+    "bundle.references": ({"errors", "bundle.documents"}, set()),
+    "bundle.workflow": ({"bundle.documents"}, set()),
+    "bundle.wheels": ({"errors", "bundle.references"}, set()),
+    "bundle.findings": ({f"bundle.{room}" for room in ("documents", "references", "wheels", "workflow")}, set()),
+    "bundle.commands": (
+        {"", "cli", "config", "errors", "locations", "bundle.documents", "bundle.dynamic_values", "bundle.workflow"},
+        {"click"},
+    ),
+    "bundle.typed_models": ({"errors", "bundle.documents", "bundle.findings"}, {"databricks"}),
+    "bundle.rules_of_workflows": (
+        {"errors"} | {f"bundle.{room}" for room in ("commands", "documents", "dynamic_values", "findings", "workflow")},
+        set(),
+    ),
+    "bundle.rules_of_deployment": (
+        {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
+        {"packaging", "yaml"},
+    ),
+    "bundle.local_inputs": (
+        {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
+        {"pydantic"},
+    ),
+    "bundle.checking": (
+        {"errors", "bundle"}
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        set(),
+    ),
+    "jobs.model_promoter": (
+        {"", "collect", "declaration", "errors", "sessions", "tables", "tracking", "jobs.evaluation_tables", "jobs.status"}
+        | {"models", "models.model_version", "models.registry"},
+        {"pydantic", "pyspark"},
+    ),
     "jobs.plan_tables": ({"tables", "experiments.plan"}, set()),
     "jobs.experiment_designer": (
         NUMBERS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from datetime import date, datetime
 from decimal import Decimal
 from importlib.resources import files
@@ -47,7 +48,18 @@ def cdnow() -> list[Transaction]:
     ]
 
 
-def write_cdnow(directory: str | Path, *, name: str = "transactions", until: date | None = None) -> Path:
+def is_sampled(customer_id: str, share: float) -> bool:
+    """Whether a customer is in the sample of a share; the same customers everywhere, and a larger share has those of a smaller one.
+
+    Examples
+    --------
+    >>> [is_sampled("00001", share) for share in (0.0, 1.0)]
+    [False, True]
+    """
+    return int.from_bytes(hashlib.sha256(customer_id.encode()).digest()[:8], "big") < share * 2.0**64
+
+
+def write_cdnow(directory: str | Path, *, name: str = "transactions", until: date | None = None, customers: float = 1.0) -> Path:
     """Write CDNOW as a CSV file with the columns ``customer_id,date,cds,amount``.
 
     Parameters
@@ -58,6 +70,8 @@ def write_cdnow(directory: str | Path, *, name: str = "transactions", until: dat
         Name of the table.
     until : date, optional
         Last day that is written.
+    customers : float
+        Share of the customers, chosen by a hash of their id.
 
     Returns
     -------
@@ -69,5 +83,5 @@ def write_cdnow(directory: str | Path, *, name: str = "transactions", until: dat
     with path.open("w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Transaction._fields)
-        writer.writerows(row for row in cdnow() if until is None or row.date <= until)
+        writer.writerows(row for row in cdnow() if (until is None or row.date <= until) and is_sampled(row.customer_id, customers))
     return path

@@ -145,6 +145,21 @@ class Config(Declaration):
         """Columns that come out as they are."""
         return (*self.keys, *(() if self.day is None else (self.day,)), *self.carry)
 
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return (self.table,)
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return ()
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return (self.output, f"{self.output}_staging", *((f"{self.output}_progress",) if self.incremental else ()))
+
 
 def run(
     *,
@@ -185,7 +200,7 @@ def run(
     if config.incremental and (as_of or start or end):
         raise ConfigError("incremental scores what changed, of whatever day; leave --as-of, --start and --end out")
     store = tracking.store_of(output, uri=config.tracking, on_databricks=on_databricks())
-    tracking.connect(store, JOB)
+    tracking.connect_store(store)
     model = resolve(config.model)
     source, target = Tables(spark, input), Tables(spark, output)
     with TemporaryDirectory(prefix="sparkds-model-") as folder:

@@ -93,6 +93,21 @@ class Config(ExperimentSet):
         """The declaration of the experiments alone."""
         return ExperimentSet(**{field: getattr(self, field) for field in ExperimentSet.model_fields})
 
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return tuple(dict.fromkeys((self.exposures.table, *(fact.table for fact in self.facts))))
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return ()
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return tuple(name for what, name in experiment_tables.table_names(self.name).items() if self.store_units or what != "units")
+
 
 def run(
     *,

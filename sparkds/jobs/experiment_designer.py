@@ -66,6 +66,21 @@ class Config(Design):
         plain = re.sub(r"[^A-Za-z0-9_]", "_", self.name)
         return self.tables or (plain if re.match(r"[A-Za-z_]", plain) else f"_{plain}")
 
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return tuple(dict.fromkeys(fact.table for fact in self.facts)) if self.design.needs_history else ()
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return ()
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return tuple(plan_tables.table_names(self.prefix).values())
+
 
 def run(
     *,

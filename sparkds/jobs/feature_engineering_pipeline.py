@@ -66,6 +66,21 @@ class Config(FeatureSet):
         """The declaration of the features alone."""
         return FeatureSet(**{field: getattr(self, field) for field in FeatureSet.model_fields})
 
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return (self.source,)
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return ()
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return tuple(feature_tables.table_names(self.name).values())
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from sparkds import __version__, document, tracking
 from sparkds.errors import ColumnError, ConfigError, DataError, GateError
-from sparkds.jobs import evaluation_tables
+from sparkds.jobs import evaluation_tables, training_tables
 from sparkds.jobs.evaluation_inputs import Models, TrainingFacts, evaluated_models, split_of, training_facts
 from sparkds.jobs.evaluation_pictures import draw
 from sparkds.jobs.status import JobResult, TableResult
@@ -77,6 +77,21 @@ class Config(EvaluationPlan):
     report: bool = Field(default=True, description="write the report beside the tables, where the output is a local directory")
     environment: Literal["strict", "warn"] = Field(default="strict", description="what other versions of libraries mean")
     tracking: Tracking = Field(default=Tracking(experiment="sparkds_models"), description="where models and reports are kept")
+
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return (self.table,)
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return () if self.training is None else (training_tables.table_names(self.training)["splits"],)
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return tuple(evaluation_tables.table_names(self.name).values())
 
 
 def run(
@@ -448,4 +463,11 @@ class _Run:
     def result(self) -> JobResult:
         """What the run did."""
         tables = [TableResult(name, self.output.version(name), self.written.get(what, 0)) for what, name in self.names.items()]
-        return JobResult(self.n_rows, tables, self.warnings, {"model": self.uri, **self.sections, "package": __version__})
+        gates = self.sections["gates"]
+        values = {
+            "gates_passed": gates["passed"],
+            "promoted": gates["promoted"],
+            "evaluation": self.sections["evaluation"],
+            "model": self.uri,
+        }
+        return JobResult(self.n_rows, tables, self.warnings, {"model": self.uri, **self.sections, "package": __version__}, values)

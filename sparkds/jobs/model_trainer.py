@@ -127,6 +127,21 @@ class Config(Training):
         return Training(**{field: getattr(self, field) for field in Training.model_fields})
 
     @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Tables of the input location that the job reads."""
+        return (self.table,)
+
+    @property
+    def tables_needed(self) -> tuple[str, ...]:
+        """Tables of the output location that another job has written before."""
+        return ()
+
+    @property
+    def tables_written(self) -> tuple[str, ...]:
+        """Tables of the output location that the job writes."""
+        return tuple(training_tables.table_names(self.name).values())
+
+    @property
     def identity_facts(self) -> dict[str, Any]:
         """The declaration without what does not decide the model: names of outputs, and where they are kept."""
         return self.model_dump(mode="json", exclude={"name": True, "tracking": True, "model": True, "tuning": {"on_spark"}})

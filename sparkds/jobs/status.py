@@ -43,12 +43,15 @@ class JobResult:
     warnings : list of str
     sections : mapping
         Further facts by name; they stand beside the keys that every status has and cannot replace them.
+    values : mapping
+        What later tasks of a workflow may ask for (task values); numbers, texts and truth values.
     """
 
     processed_items: int
     tables: list[TableResult]
     warnings: list[str] = field(default_factory=list)
     sections: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 def completed(job: str, started: datetime, result: JobResult) -> dict[str, Any]:

@@ -381,7 +381,7 @@ def test_the_command_prints_one_json_object_and_exits_0(spark, tmp_path, capfd):
 
 def test_the_shipped_configuration_loads():
     found = config.load(Config, "conf/experiment_analyzer.yml")
-    assert [e.name for e in found.experiments] == ["checkout_button"]
+    assert [e.name for e in found.experiments] == ["aa_cdnow"]
 
 
 @pytest.mark.parametrize(

@@ -346,4 +346,4 @@ def test_declarations_that_contradict_themselves_are_refused(change, message):
 def test_the_shipped_configuration_loads():
     told = config.load(Config, "conf/model_evaluation_suite.yml")
     assert told.name_judged == "candidate"
-    assert len(told.gates_judged) == 9
+    assert len(told.gates_judged) == 10

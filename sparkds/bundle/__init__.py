@@ -1,0 +1,1 @@
+"""Asset bundles (Declarative Automation Bundles): read, checked and run without a workspace."""
