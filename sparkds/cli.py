@@ -78,10 +78,13 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Jobs, then the other commands."""
-        return [*JOBS, *super().list_commands(ctx)]
+        return [*JOBS, *super().list_commands(ctx), "bundle"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Command of a name; None if there is none."""
+        if cmd_name == "bundle":
+            found: click.Command = import_module("sparkds.bundle.command_line").bundle
+            return found
         return _job_command(cmd_name) if cmd_name in JOBS else super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

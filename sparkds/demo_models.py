@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sparkds.demo import run_shown, say
-from sparkds.tables import Tables, TableSpec
+from sparkds.tables import Tables
+from sparkds.training_set import write_training_set
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,7 +33,7 @@ def show(root: Path) -> int:
     from sparkds import sessions
 
     spark = sessions.session("sparkds demo")
-    n, n_bought, days = write_training_set(spark, root)
+    n, n_bought, days = write_training_set(spark, raw=str(root / "data"), tables=str(root / "tables"), horizon_days=HORIZON.days)
     told = f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy within {HORIZON.days} days"
     say(f"\n3. a training set: {told} -> {root / 'tables'}/training_set")
     tables = str(root / "tables")
@@ -51,37 +52,6 @@ def show(root: Path) -> int:
         told_of[job] = status
         SHOWN[job](spark, root, status)
     return 0
-
-
-def write_training_set(spark: SparkSession, root: Path) -> tuple[int, int, int]:
-    """Write ``training_set``: features of every month-end whose 90 days are over, with the label; rows, positives and days.
-
-    The label is whether the customer buys on one of the 90 days after the snapshot's; no feature knows of these.
-    """
-    from pyspark.sql import functions as F
-
-    from sparkds import collect
-
-    tables = Tables(spark, str(root / "tables"))
-    features = tables.read("features").where(F.col("as_of") == F.last_day("as_of"))
-    features = features.where(F.col("as_of") <= F.lit(LAST_EVENT - HORIZON))
-    bought = Tables(spark, str(root / "data")).read("transactions", schema="customer_id string, date date, cds int, amount decimal(10,2)")
-    until = F.date_add("as_of", HORIZON.days)
-    spine = features.select("customer_id", "as_of")
-    later = spine.join(bought.select("customer_id", "date"), "customer_id").where(
-        (F.col("date") > F.col("as_of")) & (F.col("date") <= until)
-    )
-    labels = later.select("customer_id", "as_of").distinct().withColumn("buys_in_90_days", F.lit(True))
-    told = features.join(labels, ["customer_id", "as_of"], "left").fillna(False, ["buys_in_90_days"]).withColumn("label_until", until)
-    spec = TableSpec(
-        comment="Features of month-ends, and who buys afterwards",
-        columns={"buys_in_90_days": "whether the customer buys from the day after as_of to label_until, both included"},
-        keys=("customer_id", "as_of"),
-    )
-    tables.replace("training_set", told, rows=None, metadata={"sources": {"features": str(tables.version("features"))}}, spec=spec)
-    count = F.count(F.lit(1)).alias("n"), F.count_if("buys_in_90_days").alias("bought"), F.countDistinct("as_of").alias("days")
-    row = collect.one_row(tables.read("training_set").agg(*count))
-    return int(row["n"]), int(row["bought"]), int(row["days"])
 
 
 def _show_training(spark: SparkSession, root: Path, status: dict[str, Any]) -> None:

@@ -34,33 +34,15 @@ def spark(tmp_path_factory):
     session = sessions.session("sparkds tests", kind=KIND, master="local[2]")
     assert sessions.kind_of(session) == KIND
     if REFUSING:
-        _refuse_what_serverless_refuses()
+        from sparkds.bundle.serverless import refuse_what_serverless_refuses
+
+        refuse_what_serverless_refuses()
     yield session
     sessions.LOCAL_CONF.clear()
     sessions.LOCAL_CONF.update(settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session.stop()
-
-
-def _refuse_what_serverless_refuses():
-    """Make calls that serverless compute refuses fail loudly, for everything that runs afterwards."""
-    from pyspark.errors import PySparkNotImplementedError
-    from pyspark.sql.connect.catalog import Catalog
-    from pyspark.sql.connect.conf import RuntimeConf
-    from pyspark.sql.connect.dataframe import DataFrame
-
-    def refusing(what):
-        def refuse(*_, **__):
-            raise PySparkNotImplementedError(errorClass="NOT_IMPLEMENTED", messageParameters={"feature": f"{what} on serverless"})
-
-        return refuse
-
-    for name in ("cache", "persist", "unpersist", "checkpoint", "localCheckpoint", "createGlobalTempView", "createOrReplaceGlobalTempView"):
-        setattr(DataFrame, name, refusing(name))
-    for name in ("cacheTable", "uncacheTable", "clearCache"):
-        setattr(Catalog, name, refusing(name))
-    RuntimeConf.set = refusing("spark.conf.set")
 
 
 @pytest.fixture

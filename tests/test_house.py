@@ -366,6 +366,29 @@ ROOMS = {
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
     ),
+    "bundle.engine": (
+        {"errors", "bundle.commands", "bundle.documents", "bundle.dynamic_values", "bundle.workflow"},
+        set(),
+    ),
+    "bundle.environments": ({"errors", "bundle.wheels"}, set()),
+    "bundle.processes": ({"", "errors", "task_values", "bundle.engine"}, set()),
+    "bundle.serverless": (set(), {"pyspark"}),
+    "bundle.task_entry": (set(), set()),
+    "bundle.running": (
+        {"errors"}
+        | {
+            f"bundle.{room}"
+            for room in ("documents", "engine", "environments", "local_inputs", "processes", "references", "wheels", "workflow")
+        },
+        set(),
+    ),
+    "bundle.command_line": (
+        {"errors", "bundle", "bundle.checking", "bundle.documents", "bundle.engine", "bundle.running", "bundle.serverless"}
+        | {"bundle.typed_models"},
+        {"click"},
+    ),
+    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
         | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
@@ -384,7 +407,7 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo", "training_set"}, {"pyspark"}),
     "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
