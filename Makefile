@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := source $(VENV)/java.env &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-experiment test test-fast test-classic test-connect test-serverless test-slow calibrate lint format bench wheel lock clean
+.PHONY: bundle docs help setup demo demo-experiment test test-fast test-classic test-connect test-serverless test-slow calibrate lint format bench wheel lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,15 @@ test-serverless: $(READY) ## run the Spark tests on a Connect session that refus
 test-slow: $(READY) ## run the fault and packaging tests
 	$(RUN) $(PY) -m pytest -q -m slow
 
+bundle: $(READY) ## check every target of the bundle, and run its jobs by the wheel on local Spark (about 10 minutes)
+	$(RUN) $(PY) -m sparkds bundle check .
+	$(RUN) $(PY) -m pytest -q tests/bundle -m "not spark"
+	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q tests/bundle -m "spark and not slow"
+	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q tests/bundle -m "spark and not slow"
+
+docs: $(READY) ## make the pages of docs/jobs from the code; TABLES="DIR…" takes the outputs' columns from tables that the jobs have written
+	$(PY) -m sparkds.pages docs/jobs $(TABLES)
+
 calibrate: $(READY) ## simulate tests without and with effects: level, coverage, power (about 3 minutes)
 	$(PY) -m pytest -q -s tests/stats -m slow
 
@@ -61,6 +70,7 @@ bench: $(READY) ## measure features, experiments and scoring against their peers
 	$(RUN) $(PY) benchmarks/scoring.py
 
 wheel: $(READY) ## build dist/*.whl
+	rm -rf build
 	$(PY) -m build --wheel --no-isolation
 
 lock: ## resolve requirements/lock.txt anew from setup.py and requirements/constraints.txt (needs uv)

@@ -388,6 +388,7 @@ ROOMS = {
         {"click"},
     ),
     "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "pages": ({"", "cli", "config"}, {"click"}),
     "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}

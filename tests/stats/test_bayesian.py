@@ -87,7 +87,7 @@ class TestChance:
         expected = log_chance_by_sum(10_001, 90_001, 5_001, 95_001) / math.log(10)
         assert expected < -400
         assert found.log10_chance_to_lose == pytest.approx(expected, rel=1e-9)
-        assert found.chance_to_beat == 1
+        assert found.chance_to_beat == pytest.approx(1, abs=1e-14)
         assert found.loss_treatment == 0
 
     def test_chance_and_loss_meet_the_normal_at_a_hundred_million_units(self):
