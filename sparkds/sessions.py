@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -25,6 +26,9 @@ Kind = Literal["classic", "connect"]
 
 DELTA_PACKAGE: Final = "io.delta:delta-spark_4.2_2.13:4.4.0"
 DELTA_EXTENSION: Final = "io.delta.sql.DeltaSparkSessionExtension"
+
+CONNECT_PORT: Final = 15002
+"""Where a Connect server listens if nobody says otherwise."""
 
 LOCAL_CONF: Final = {
     "spark.jars.packages": DELTA_PACKAGE,
@@ -110,8 +114,41 @@ def _connect(app_name: str, remote: str) -> SparkSession:
         # the server was just started with the static settings; setting them again on the session is refused, harmlessly
         warnings.filterwarnings("ignore", message=r"(?s).*CANNOT_MODIFY_STATIC_CONFIG.*")
         warnings.filterwarnings("ignore", message=r"(?s).*[Cc]annot modify the value of (a|the) .*config.*")
+        if not remote.startswith("sc://"):
+            port = free_port()
+            builder = builder.config("spark.connect.grpc.binding.port", str(port))
+            with _client_at(port):
+                local: SparkSession = builder.getOrCreate()
+                return local
         connected: SparkSession = builder.getOrCreate()
         return connected
+
+
+def free_port() -> int:
+    """Port for a local Connect server: the usual one, or any that is free where another server has it."""
+    for port in (CONNECT_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ConfigError("no port is free for a local Connect server; end another one")
+
+
+@contextmanager
+def _client_at(port: int) -> Iterator[None]:
+    """Let the client of a local server look for it at a port: pyspark asks there for one that only its own tests may choose."""
+    from pyspark.sql.connect.client.core import DefaultChannelBuilder
+
+    builder: Any = DefaultChannelBuilder
+    before = builder.default_port
+    builder.default_port = staticmethod(lambda: port)
+    try:
+        yield
+    finally:
+        builder.default_port = staticmethod(before)
 
 
 def _classic(app_name: str, master: str | None) -> SparkSession:

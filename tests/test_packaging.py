@@ -30,6 +30,7 @@ RUNTIME = {
     "tzdata": "2024.1",
     "scipy": "1.15.1",
     "scikit-learn": "1.6.1",
+    "packaging": "24.1",
 }
 
 

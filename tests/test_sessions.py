@@ -131,9 +131,11 @@ def test_a_given_master_is_used(builder, monkeypatch):
     assert builder.told["master"] == "local[3]"
 
 
-def test_a_connect_session_is_built_when_asked_for(builder):
+def test_a_connect_session_is_built_when_asked_for(builder, monkeypatch):
+    monkeypatch.setattr(sessions, "free_port", lambda: 15007)
     sessions.session("x", kind="connect", master="local[2]")
-    assert builder.told == {"remote": "local[2]", "appName": "x", "config": sessions.LOCAL_CONF}
+    settings = {**sessions.LOCAL_CONF, "spark.connect.grpc.binding.port": "15007"}
+    assert builder.told == {"remote": "local[2]", "appName": "x", "config": settings}
 
 
 def test_spark_remote_is_honoured_and_its_settings_left_alone(builder, monkeypatch):
@@ -200,3 +202,15 @@ def test_the_job_runs_on_other_masters(tmp_path, arguments):
     status = json.loads(ended.stdout)
     assert (ended.returncode, status["status"]) == (0, "completed"), ended.stderr[-2000:]
     assert {t["name"] for t in status["tables"]} >= {"features", "features_tiles"}
+
+
+def test_a_local_connect_server_takes_another_port_where_one_is_taken(monkeypatch):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(sessions, "CONNECT_PORT", taken)
+        assert sessions.free_port() not in (0, taken)
+    assert sessions.free_port() == taken

@@ -18,6 +18,8 @@ ALLOWED_CONFS = frozenset(
     }
 )
 """Settings that a session may change."""
+OF_CLUSTERS = ("spark.executor.", "spark.driver.", "spark.master", "spark.databricks.clusterUsageTags.")
+"""Settings of clusters, which a session cannot even ask for."""
 MEMORY_NOTE = "serverless bounds the memory of a Python UDF (about 1 GB) and of the driver; a local run does not"
 
 
@@ -46,7 +48,7 @@ def refuse_what_serverless_refuses() -> None:
         set_conf(self, key, value)
 
     def conf_get(self: Any, key: str, *default: Any) -> Any:
-        if not key.startswith("spark.sql.") and key not in ALLOWED_CONFS:
+        if key.startswith(OF_CLUSTERS):
             raise AnalysisException(message=f"[CONFIG_NOT_AVAILABLE] Configuration {key} is not available")
         return get_conf(self, key, *default)
 
