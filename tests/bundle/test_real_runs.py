@@ -61,8 +61,8 @@ def test_the_weekly_training_judges_and_promotes_behind_its_condition(spark, go,
     assert ran.state == SUCCESS, ran.outcomes
     assert ran.outcomes["evaluate"].values["gates_passed"] == "true"
     assert ran.outcomes["gates_passed"].result == "true"
-    assert ran.outcomes["promote"].values == {"processed_items": 11, "model_version": 1, "promoted": "true"}
-    assert tables(spark, folder).read("buyers_test_gates").where("status = 'pass'").count() == 11
+    assert ran.outcomes["promote"].values == {"processed_items": 12, "model_version": 1, "promoted": "true"}
+    assert tables(spark, folder).read("buyers_test_gates").where("status = 'pass'").count() == 12
 
 
 def test_a_repair_goes_on_from_the_task_that_failed_and_scores_every_customer(spark, go, folder):
@@ -73,7 +73,7 @@ def test_a_repair_goes_on_from_the_task_that_failed_and_scores_every_customer(sp
     customers = stored.read("features").where("as_of = date'1998-06-30'").count()
     scores = stored.read("scores")
     assert scores.count() == scores.where("probability_true between 0 and 1").count() == customers > 1000
-    assert {row["model_version"] for row in scores.select("model_version").distinct().collect()} == {"1"}
+    assert {row["model_version"] for row in scores.select("model_version").distinct().collect()} == {1}
 
 
 def test_a_gate_that_is_missed_excludes_the_promotion(spark, go, folder, tmp_path):
