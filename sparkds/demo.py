@@ -72,7 +72,7 @@ def _features(*arguments: str) -> int:
     status, seconds = run_shown(JOB, *arguments)
     if status["status"] != "completed":
         return 1
-    n = len(status["snapshots"]["days"])
+    n = len(status["windows"]["days"])
     say(f"   {n} snapshot day{'s' if n > 1 else ''}, {seconds:.1f} s")
     return 0
 

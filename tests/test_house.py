@@ -254,6 +254,13 @@ ROOMS = {
         | {"stats.score_counts", "stats.slices"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    # -- rooms of profile
+    # -- rooms of generate
+    # -- rooms of history
+    # -- rooms of point in time
+    # -- rooms of select
+    # -- rooms of leakage
+    # -- rooms of registry
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -274,9 +281,32 @@ ROOMS = {
     "jobs": (set(), set()),
     "jobs.status": (set(), set()),
     "jobs.feature_tables": ({"tables", "features.feature_set"}, set()),
-    "jobs.feature_engineering_pipeline": (
-        NUMBERS | STATEMENTS | SPARK | {"", "tables", "commits", "locations", "jobs.status", "jobs.feature_tables", "features.feature_set"},
+    # stages of the feature job: one module each
+    "jobs.stages": (set(), set()),
+    "jobs.stages.stage": ({"declaration", "jobs.status"}, {"pydantic"}),
+    "jobs.stages.windows": (
+        NUMBERS
+        | STATEMENTS
+        | SPARK
+        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"},
         {"pydantic", "pyspark"},
+    ),
+    # -- stage profile
+    # -- stage history
+    # -- stage generate
+    # -- stage training_set
+    # -- stage select
+    # -- stage leakage
+    # -- stage register
+    "jobs.stages.every": (
+        {
+            "jobs.stages.windows",
+        },
+        {"pydantic"},
+    ),
+    "jobs.feature_engineering_pipeline": (
+        STATEMENTS | {"tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
+        {"pydantic"},
     ),
     "jobs.training_tables": ({"tables"}, set()),
     "jobs.model_trainer": (

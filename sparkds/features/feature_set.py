@@ -150,9 +150,14 @@ class FeatureSet(Declaration):
                 raise ValueError(f"key '{key}' has the name of an output column; rename it ({', '.join(RESERVED)})")
         return keys
 
+    @property
+    def needs_features(self) -> bool:
+        """Whether a declaration without aggregations and RFM is refused."""
+        return True
+
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
-        if not self.aggregations and self.rfm is None:
+        if self.needs_features and not self.aggregations and self.rfm is None:
             raise ValueError("nothing to compute: give aggregations or rfm")
         names = [feature.name for feature in self.features] + list(self.rfm_columns)
         for name in names:

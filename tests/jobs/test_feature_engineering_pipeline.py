@@ -81,16 +81,16 @@ def test_daily_runs_equal_one_backfill_and_a_second_run_changes_nothing(spark, t
     for i in (5, 6, 7, 8):
         write_csv(tmp_path / "in", until(rows, day(i)))
         daily = go(spark, tmp_path, "daily")
-        assert daily.sections["snapshots"]["days"] == [day(i)]
+        assert daily.sections["windows"]["days"] == [day(i)]
     write_csv(tmp_path / "in", until(rows, day(8)))
     backfill = go(spark, tmp_path, "whole", start=day(5), end=day(8))
-    assert backfill.sections["snapshots"]["days"] == [day(i) for i in (5, 6, 7, 8)]
+    assert backfill.sections["windows"]["days"] == [day(i) for i in (5, 6, 7, 8)]
     assert table(spark, tmp_path / "daily") == table(spark, tmp_path / "whole")
     assert table(spark, tmp_path / "daily", "features_tiles") == table(spark, tmp_path / "whole", "features_tiles")
     again = go(spark, tmp_path, "whole", start=day(5), end=day(8))
     assert versions(again) == versions(backfill)
     assert written(again) == {}
-    assert again.sections["snapshots"]["days"] == []
+    assert again.sections["windows"]["days"] == []
 
 
 def test_a_late_event_rewrites_the_snapshots_from_its_day_on_and_no_other(spark, tmp_path):
@@ -100,7 +100,7 @@ def test_a_late_event_rewrites_the_snapshots_from_its_day_on_and_no_other(spark,
     rows.append(("late", day(7), "5.00"))
     write_csv(tmp_path / "in", until(rows, day(9)))
     result = go(spark, tmp_path)
-    assert result.sections["snapshots"]["days"] == [day(7), day(8), day(9)]
+    assert result.sections["windows"]["days"] == [day(7), day(8), day(9)]
     go(spark, tmp_path, "fresh", start=day(5), end=day(9))
     assert table(spark, tmp_path / "out") == table(spark, tmp_path / "fresh")
 
@@ -113,7 +113,7 @@ def test_an_unchanged_day_that_is_read_again_rewrites_no_snapshot(spark, tmp_pat
     write_csv(tmp_path / "in", [*until(rows, day(8)), rows[-1]])
     result = go(spark, tmp_path, as_of=day(8))
     assert "features_tiles" in written(result)
-    assert result.sections["snapshots"]["days"] == []
+    assert result.sections["windows"]["days"] == []
 
 
 def test_a_missing_slice_and_missed_days_are_found_and_filled(spark, tmp_path):
@@ -123,7 +123,7 @@ def test_a_missing_slice_and_missed_days_are_found_and_filled(spark, tmp_path):
     whole = table(spark, tmp_path / "out")
     spark.sql(f"delete from delta.`{tmp_path / 'out' / 'features'}` where as_of = date'{day(6)}'").collect()
     result = go(spark, tmp_path, as_of=day(9))
-    assert result.sections["snapshots"]["days"] == [day(6), day(8), day(9)]
+    assert result.sections["windows"]["days"] == [day(6), day(8), day(9)]
     assert [row for row in table(spark, tmp_path / "out") if row[1] <= day(7)] == whole
 
 
@@ -156,8 +156,8 @@ def test_an_old_event_in_a_source_with_a_change_feed_is_found_whatever_its_age(s
     go(spark, tmp_path, settings=settings, start=day(5), end=day(9))
     insert([("c1", day(1), "3.00"), ("c1", day(10), "3.00")])
     result = go(spark, tmp_path, settings=settings)
-    assert result.sections["snapshots"]["days"] == [day(i) for i in range(5, 11)]
-    assert result.sections["input"]["n_taken"] < 40
+    assert result.sections["windows"]["days"] == [day(i) for i in range(5, 11)]
+    assert result.sections["windows"]["input"]["n_taken"] < 40
     go(spark, tmp_path, "fresh", settings=settings, start=day(5), end=day(10))
     assert table(spark, tmp_path / "out") == table(spark, tmp_path / "fresh")
 
@@ -203,7 +203,7 @@ def test_a_day_without_complete_data_is_refused_or_marked_and_written_again_late
     assert [(r["as_of"], r["complete"]) for r in complete] == [(day(8), False)]
     write_csv(tmp_path / "in", until(rows, day(8)))
     result = go(spark, tmp_path)
-    assert result.sections["snapshots"]["days"] == [day(8)]
+    assert result.sections["windows"]["days"] == [day(8)]
     go(spark, tmp_path, "fresh")
     assert table(spark, tmp_path / "out") == table(spark, tmp_path / "fresh")
 
@@ -212,8 +212,8 @@ def test_a_day_that_has_not_ended_in_the_zone_is_not_complete(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
     now = datetime(2026, 3, 1, 12, tzinfo=UTC)
     result = run(config=conf(), input=str(tmp_path / "in"), output=str(tmp_path / "out"), spark=spark, now=now)
-    assert result.sections["snapshots"]["as_of"] == date(2026, 2, 28)
-    assert result.sections["input"]["n_future"] > 0
+    assert result.sections["windows"]["as_of"] == date(2026, 2, 28)
+    assert result.sections["windows"]["input"]["n_future"] > 0
 
 
 @pytest.mark.parametrize("deduplicate", [None, {"event_id": "id", "order_by": "day", "keep": "last"}])
@@ -230,9 +230,9 @@ def test_a_run_of_a_day_without_any_usable_event_completes_and_counts(spark, tmp
         write_csv(tmp_path / "in", rows)
     go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(7))
     quiet = go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(8))
-    assert quiet.sections["input"]["n_taken"] == 0
+    assert quiet.sections["windows"]["input"]["n_taken"] == 0
     keyless = go(spark, tmp_path, settings=Config.model_validate({**CONF, **conf}), as_of=day(9))
-    assert keyless.sections["input"]["n_null_key"] == 1
+    assert keyless.sections["windows"]["input"]["n_null_key"] == 1
     assert "1 events with a null key were dropped" in keyless.warnings
     found = {r["as_of"] for r in Tables(spark, str(tmp_path / "out")).read("features").select("as_of").distinct().collect()}
     assert {day(7), day(8), day(9)} <= found
@@ -243,7 +243,7 @@ def test_dropped_rows_are_counted_and_told(spark, tmp_path):
     write_csv(tmp_path / "in", [*rows, ("", day(3), "1.00"), ("c1", "", "1.00"), ("c1", day(3), "")])
     result = go(spark, tmp_path)
     assert result.processed_items == len(rows) + 3
-    assert result.sections["input"]["n_null_key"] == result.sections["input"]["n_null_time"] == 1
+    assert result.sections["windows"]["input"]["n_null_key"] == result.sections["windows"]["input"]["n_null_time"] == 1
     assert "1 events with a null key were dropped" in result.warnings
     assert any("no value in column 'amount'" in warning for warning in result.warnings)
 
@@ -328,7 +328,7 @@ def test_the_command_prints_one_json_object_and_exits_0(spark, tmp_path, capfd):
     assert code == 0
     status = json.loads(out)
     assert len(out.splitlines()) == 1
-    assert (status["status"], status["job"], status["snapshots"]["days"]) == ("completed", "feature_engineering_pipeline", [str(day(9))])
+    assert (status["status"], status["job"], status["windows"]["days"]) == ("completed", "feature_engineering_pipeline", [str(day(9))])
     assert {t["name"] for t in status["tables"]} == {"features", "features_tiles", "features_rfm_edges", "features_checkpoints"}
     assert status["processed_items"] == len(orders())
     columns = Tables(spark, str(tmp_path / "out")).read("features").columns

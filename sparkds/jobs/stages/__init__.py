@@ -1,0 +1,1 @@
+"""Stages of the feature job, one module a stage."""
