@@ -259,6 +259,11 @@ ROOMS = {
     # -- rooms of history
     # -- rooms of point in time
     # -- rooms of select
+    "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
+    "features.relevance": (
+        NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of leakage
     # -- rooms of registry
     # layer 4: borders, which know no domain
