@@ -342,9 +342,15 @@ ROOMS = {
     # -- stage training_set
     # -- stage select
     # -- stage leakage
+    "jobs.stages.leakage": (
+        {"", "document", "errors", "tables", "jobs.status", "jobs.stages.stage", "features.leakage.inspection"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "report", "states")},
+        {"pydantic"},
+    ),
     # -- stage register
     "jobs.stages.every": (
         {
+            "jobs.stages.leakage",
             "jobs.stages.windows",
         },
         {"pydantic"},

@@ -213,6 +213,36 @@ def unseen_share(n_once: float, n: float) -> float:
     return n_once / n if n else math.nan
 
 
+def unseen_pvalue(n_unseen: float, m: float, n_once: float, n_twice: float, n: float) -> float:
+    """One-sided test that more of m new rows have an unseen category than `unseen_share` of n rows lets expect.
+
+    The variance is that of m draws and that of the expectation itself.
+
+    Parameters
+    ----------
+    n_unseen : float
+        Of the m new rows.
+    n_once, n_twice : float
+        Categories of the n rows that occur once and twice.
+
+    References
+    ----------
+    W. W. Esty (1983), A normal limit law for a nonparametric estimator of the coverage of a random sample, Ann. Stat. 11, theorem 1.
+
+    Examples
+    --------
+    >>> unseen_pvalue(0, 100, 0, 0, 100), unseen_pvalue(30, 100, 0, 0, 1000) < 1e-6
+    (1.0, True)
+    """
+    if not n or not m:
+        return math.nan
+    pooled = (n_unseen + n_once) / (m + n)
+    variance = pooled * (1 - pooled) / m + max(n_once * (1 - n_once / n) + 2 * n_twice, pooled * (1 - pooled) * n) / n**2
+    if not variance:
+        return 1.0
+    return float(special.ndtr(-(n_unseen / m - n_once / n) / math.sqrt(variance)))
+
+
 def means_pvalue(mean_a: float, var_a: float, n_a: float, mean_b: float, var_b: float, n_b: float) -> float:
     """Two-sided large-sample test (Welch) that two means are equal; NaN for less than two rows or no variance.
 

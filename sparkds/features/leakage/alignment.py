@@ -20,7 +20,6 @@ from sparkds.stats.relevance import FeatureCounts
 from sparkds.stats.shift import (
     added_up,
     adjacent_groups,
-    excess_pvalue,
     expected_psi,
     frequent_groups,
     homogeneity_pvalue,
@@ -28,6 +27,7 @@ from sparkds.stats.shift import (
     means_pvalue,
     psi,
     share_pvalue,
+    unseen_pvalue,
     unseen_share,
 )
 
@@ -217,7 +217,7 @@ def _category_findings(categories: Sequence[Categories], check: LeakageCheck) ->
     judged = [one for one in categories if one.n and one.n_train]
     if not judged:
         return [Finding("missing_categories", "ok", what="no text has values in two parts")]
-    pvalues = [excess_pvalue(one.n_unseen, one.n, one.n_once, one.n_train) for one in judged]
+    pvalues = [unseen_pvalue(one.n_unseen, one.n, one.n_once, one.n_twice, one.n_train) for one in judged]
     qvalues = adjust(pvalues, method="bh", alpha=limits.q).pvalues
     beyond = [one.n_unseen / one.n - unseen_share(one.n_once, one.n_train) for one in judged]
     lines = [

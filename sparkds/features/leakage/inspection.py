@@ -192,9 +192,15 @@ class _Look:
             check, tuple(judged), tuple(named), tuple(found), overview, columns, self.bins_rows, (*self._warnings(overview), *unused)
         )
 
+    def _wanted(self, *kinds: Kind) -> bool:
+        """Whether a check of these is on."""
+        return any(self.check.level(kind) is not None for kind in kinds)
+
     def _skills(self, inside: DataFrame) -> tuple[list[FeatureCounts], list[Relevance]]:
         """Counts of each feature by label; two scans."""
         check = self.check
+        if check.lag is None and not self._wanted("single_feature", "presence"):
+            return [], []
         counted = labelled_counts(inside, label=check.label, task=check.task, columns=self.columns.names, n_bins=N_BINS, seed=check.seed)
         self.bins_rows = counted.bins.n_sampled
         if check.positive is not None and not any(is_class(value, check.positive) for value in counted.classes):
@@ -206,8 +212,7 @@ class _Look:
     def _overlap(self, inside: DataFrame) -> Overlap | None:
         """Entities and rows on both sides; one scan."""
         check = self.check
-        kinds: tuple[Kind, ...] = ("entity_overlap", "duplicate_rows", "copied_rows")
-        if check.split is None or all(check.level(kind) is None for kind in kinds):
+        if check.split is None or not self._wanted("entity_overlap", "duplicate_rows", "copied_rows"):
             return None
         name = [*check.keys, *([check.moment.column] if check.moment is not None else [])]
         content = [*self.columns.names, check.label]
@@ -221,7 +226,7 @@ class _Look:
         One scan for bins, one of every table for counts, one of every table for categories.
         """
         check, columns = self.check, self.columns
-        if len(self.parts) == 1:
+        if len(self.parts) == 1 or not self._wanted("null_share", "psi", "ks", "missing_categories", "target_rate"):
             return [], None, ()
         label = F.col(quoted(check.label)).cast("string" if check.task == "binary" else "double").alias(LABEL_TEXT)
         values = [F.col(quoted(name)) for name in columns.names]

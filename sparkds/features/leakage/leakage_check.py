@@ -148,7 +148,7 @@ class Thresholds(Declaration):
     Attributes
     ----------
     q : float
-        Benjamini-Hochberg over the columns of a kind.
+        Benjamini-Hochberg over the columns of a kind; 0.001, since a handful of kinds is judged at once and leaks are no slight effects.
     least : int
         Rows of a part, or rows in all, below which distributions and skills are not judged.
     auc, correlation : float
@@ -171,7 +171,7 @@ class Thresholds(Declaration):
         Difference of the shares of positives relative to the training part's; of a number, of means in standard deviations.
     """
 
-    q: float = Field(default=0.01, gt=0, lt=1, description="largest q-value of a finding")
+    q: float = Field(default=0.001, gt=0, lt=1, description="largest q-value of a finding")
     least: int = Field(default=100, ge=20, description="least rows of a part")
     auc: float = Field(default=0.95, gt=0.5, le=1, description="AUC of one feature alone")
     correlation: float = Field(default=0.95, gt=0, le=1, description="absolute correlation of one feature alone")

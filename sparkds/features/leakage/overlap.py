@@ -118,7 +118,7 @@ def categories_frame(frames: Sequence[DataFrame], *, train: str, parts: Sequence
     by_value = listed.groupBy(F.col("at.i").alias("i"), F.col("at.value").alias("value")).agg(
         *(F.count_if(F.col("part") == F.lit(part)).alias(n) for part, n in numbered.items())
     )
-    measures = [F.sum("n0").alias("n_train"), F.count_if(F.col("n0") == 1).alias("n_once")]
+    measures = [F.sum("n0").alias("n_train"), *(F.count_if(F.col("n0") == times).alias(f"times_{times}") for times in (1, 2))]
     for n in list(numbered.values())[1:]:
         unseen = (F.col("n0") == 0) & (F.col(n) > 0)
         measures += [
@@ -141,5 +141,5 @@ def read_categories(counts: DataFrame, *, parts: Sequence[str], texts: Sequence[
         for k, part in enumerate(parts, 1):
             example = row[f"example_n{k}"] or ""
             figures = (row[f"n{k}"], row[f"unseen_n{k}"], row[f"values_n{k}"])
-            found.append(Categories(text, part, *figures, example[:80], row["n_train"], row["n_once"]))
+            found.append(Categories(text, part, *figures, example[:80], row["n_train"], row["times_1"], row["times_2"]))
     return found

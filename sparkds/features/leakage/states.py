@@ -155,8 +155,8 @@ class Categories:
         The first of them by its characters.
     n_train : int
         Training rows with a value.
-    n_once : int
-        Of these, rows whose value occurs once.
+    n_once, n_twice : int
+        Values that occur once, and twice, in the training part.
     """
 
     column: str
@@ -167,6 +167,7 @@ class Categories:
     example: str
     n_train: int
     n_once: int
+    n_twice: int
 
 
 @dataclass(frozen=True)
