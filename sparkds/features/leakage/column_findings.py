@@ -6,14 +6,14 @@ Takes counts of features by label and estimated numbers of distinct values and g
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from sparkds.features.leakage.finding import Finding, Kind, Level
 from sparkds.features.leakage.leakage_check import LeakageCheck
-from sparkds.features.leakage.states import Distinct, Lagged, Overview
+from sparkds.features.leakage.states import Distinct, Lagged
 from sparkds.stats.multiplicity import adjust
 from sparkds.stats.relevance import FeatureCounts, Relevance, independence_pvalue
 from sparkds.stats.shift import means_pvalue
@@ -128,29 +128,47 @@ def _presence_pvalue(counts: FeatureCounts, check: LeakageCheck) -> float:
     return means_pvalue(mean[0], variance[0], n[0], mean[1], variance[1], n[1])
 
 
-def id_findings(overview: Overview, check: LeakageCheck) -> list[Finding]:
+def nameable(counts: Sequence[FeatureCounts], columns: Collection[str], *, n_bins: int) -> list[str]:
+    """Of some columns, those with more values than bins, so that they can name rows; where nothing was counted, all of them.
+
+    Parameters
+    ----------
+    counts : sequence of FeatureCounts
+    columns : collection of str
+        Texts and whole numbers.
+    n_bins : int
+        Asked for when the bins were made: a column with no more values has a bin for each, one with more has about as many bins.
+    """
+    if not counts:
+        return list(columns)
+    return [one.column for one in counts if one.column in columns and len(one.n) - 1 >= n_bins * 0.8]
+
+
+def id_findings(distinct: Sequence[Distinct], check: LeakageCheck, *, looked: int) -> list[Finding]:
     """Findings ``id_like``: texts and whole numbers with about as many distinct values as there are rows, or one value an entity.
 
     Whole numbers that fill little of their range (and no range of a hash) can be amounts, which are distinct by chance: info at most.
 
     Parameters
     ----------
-    overview : Overview
-        Its numbers of distinct values are estimates with a standard error of 0.8 %.
+    distinct : sequence of Distinct
+        Of `nameable` columns; numbers of distinct values are estimates with a standard error of 0.8 %.
     check : LeakageCheck
+    looked : int
+        Texts and whole numbers in all.
     """
     level = check.level("id_like")
     if level is None:
         return []
-    if not overview.distinct:
-        return [Finding("id_like", "ok", what="no feature is a text or whole number")]
+    if not distinct:
+        return [Finding("id_like", "ok", what=f"none of {looked} texts and whole numbers has more than a few values")]
     limits = check.thresholds
     found = []
-    for one in overview.distinct:
-        names = _what_it_names(one, overview, check)
+    for one in distinct:
+        names = _what_it_names(one, check)
         if not names or one.n_known < limits.least:
             continue
-        share = min(one.n_distinct / (one.n_known if names == "row" else overview.n_entities), 1.0)
+        share = min(one.n_distinct / (one.n_known if names == "row" else one.n_entities), 1.0)
         filled = one.n_distinct / (one.high - one.low + 1) if not math.isnan(one.low) else 1.0
         amount = not math.isnan(one.low) and filled < DENSE and one.high - one.low < WIDEST_AMOUNT
         severity: Level = "info" if amount else level
@@ -165,24 +183,24 @@ def id_findings(overview: Overview, check: LeakageCheck) -> list[Finding]:
                 threshold=limits.distinct_share,
                 n_rows=one.n_known,
                 what=f"'{one.column}' has about {one.n_distinct:,.0f} distinct values in {one.n_known:,} rows of "
-                f"{overview.n_entities:,.0f} entities, one for each {names}{doubt}",
+                f"{one.n_entities:,.0f} entities, one for each {names}{doubt}",
                 to_do="leave it out: it names rows, so that a model learns them by heart; or derive what it stands for",
             )
         )
     if found:
         return found
-    best = max(overview.distinct, key=lambda one: one.n_distinct / one.n_known if one.n_known else 0.0)
+    best = max(distinct, key=lambda one: one.n_distinct / one.n_known if one.n_known else 0.0)
     share = min(best.n_distinct / best.n_known, 1.0) if best.n_known else 0.0
-    what = f"of {len(overview.distinct)} texts and whole numbers, '{best.column}' has most distinct values per row: {share:.1%}"
+    what = f"of {looked} texts and whole numbers, '{best.column}' has most distinct values per row: {share:.1%}"
     limit = limits.distinct_share
     return [Finding("id_like", "ok", best.column, figure=share, measure="distinct values per row", threshold=limit, what=what)]
 
 
-def _what_it_names(one: Distinct, overview: Overview, check: LeakageCheck) -> str:
+def _what_it_names(one: Distinct, check: LeakageCheck) -> str:
     """``row`` or ``entity``; empty where it names neither."""
     if one.n_known and one.n_distinct >= check.thresholds.distinct_share * one.n_known:
         return "row"
-    entities = overview.n_entities
+    entities = one.n_entities
     if entities < check.thresholds.least or one.n_known < entities:
         return ""
     one_to_one = all(abs(n / entities - 1) <= SKETCH_ERROR for n in (one.n_distinct, one.n_with_key))

@@ -16,14 +16,14 @@ from pyspark.sql import functions as F
 
 from sparkds.errors import ColumnError, DataError
 from sparkds.features.leakage.alignment import alignment_findings, alignment_rows, is_class, target_findings, type_findings
-from sparkds.features.leakage.column_findings import id_findings, lag_findings, skill_findings
+from sparkds.features.leakage.column_findings import id_findings, lag_findings, nameable, skill_findings
 from sparkds.features.leakage.columns import Columns, columns_of, kind_of, zone_of
 from sparkds.features.leakage.finding import Finding, Kind, rank, stopping
 from sparkds.features.leakage.leakage_check import LeakageCheck
 from sparkds.features.leakage.overlap import categories_frame, overlap_frame, read_categories, read_overlap
-from sparkds.features.leakage.overview import PART, Instants, overview_of, with_part
+from sparkds.features.leakage.overview import PART, Instants, distinct_of, overview_of, with_part
 from sparkds.features.leakage.previous_period import BEFORE, lagged_frame
-from sparkds.features.leakage.states import AlignmentRow, Categories, Lagged, Overlap, Overview
+from sparkds.features.leakage.states import AlignmentRow, Categories, Distinct, Lagged, Overlap, Overview
 from sparkds.features.leakage.time_findings import overlap_findings, time_findings
 from sparkds.features.relevance import feature_bins, label_counts_frame, labelled_counts, read_counts
 from sparkds.sql import quoted
@@ -173,12 +173,12 @@ class _Look:
         inside = self.frame.where(F.col(quoted(PART)).isin(*self.sides))
         counts, found = self._skills(inside)
         overlap = self._overlap(inside)
-        alignment, label, of_label = self._alignment(inside, {one.column: one.n_distinct for one in overview.distinct})
+        alignment, label, of_label = self._alignment(inside)
         rows = [row for row in alignment if row.column != LABEL_TEXT]
         findings = [
             *time_findings(overview, check),
             *skill_findings(counts, found, check),
-            *id_findings(overview, check),
+            *id_findings(self._distinct(inside, counts), check, looked=len(columns.nameable)),
             *self._lagged(inside, found),
             *overlap_findings(overlap, check),
             *type_findings(columns.types, self.typed, columns.names, check),
@@ -209,6 +209,12 @@ class _Look:
             )
         return counted.features, relevances(counted.features, task=check.task)
 
+    def _distinct(self, inside: DataFrame, counts: Sequence[FeatureCounts]) -> tuple[Distinct, ...]:
+        """Distinct values of columns that could name rows; one scan, none where every column has few values."""
+        if not self._wanted("id_like"):
+            return ()
+        return distinct_of(inside, self.check, self.columns, nameable(counts, self.columns.nameable, n_bins=N_BINS))
+
     def _overlap(self, inside: DataFrame) -> Overlap | None:
         """Entities and rows on both sides; one scan."""
         check = self.check
@@ -218,9 +224,7 @@ class _Look:
         content = [*self.columns.names, check.label]
         return read_overlap(overlap_frame(inside, train=self.train, test=check.split.test, keys=check.keys, name=name, content=content))
 
-    def _alignment(
-        self, inside: DataFrame, distinct: Mapping[str, float]
-    ) -> tuple[list[AlignmentRow], FeatureCounts | None, tuple[str, ...]]:
+    def _alignment(self, inside: DataFrame) -> tuple[list[AlignmentRow], FeatureCounts | None, tuple[str, ...]]:
         """Figures of every column in every part, the label's counts by part, and its classes.
 
         One scan for bins, one of every table for counts, one of every table for categories.
@@ -264,8 +268,7 @@ class _Look:
         }
         for unlabelled in self.others:
             without[unlabelled] = {**without[unlabelled], LABEL_TEXT: "the label of this table is not looked at"}
-        single = [name for name, n in distinct.items() if name in names and round(n) <= bins.n_bins(names.index(name))]
-        rows = alignment_rows(features, present, kinds, check, train=self.train, categories=self.categories, without=without, single=single)
+        rows = alignment_rows(features, present, kinds, check, train=self.train, categories=self.categories, without=without)
         return rows, features[0], bins.values[0] or ()
 
     def _conformed(self, name: str, other: DataFrame) -> tuple[DataFrame, dict[str, str]]:

@@ -1,12 +1,12 @@
-"""Overview: rows by part, offending rows of every rule about time, and distinct values, from one aggregation.
+"""Overview: rows by part and offending rows of every rule about time from one aggregation, and distinct values from another.
 
-Takes a frame and what the check says of its columns, gives columns of parts and instants and the small state of one scan.
+Takes a frame and what the check says of its columns, gives columns of parts and instants and the small states of single scans.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -99,7 +99,7 @@ def with_part(frame: DataFrame, check: LeakageCheck, instants: Instants) -> Data
 
 
 def overview_of(frame: DataFrame, check: LeakageCheck, columns: Columns, instants: Instants) -> Overview:
-    """Rows by part, rules about time and distinct values; one scan.
+    """Rows by part, and those that break a rule about time; one scan.
 
     Parameters
     ----------
@@ -126,7 +126,6 @@ def overview_of(frame: DataFrame, check: LeakageCheck, columns: Columns, instant
         "unknown": F.min(F.when(unknown, part)),
         "n_no_label": F.count_if(inside & label.isNull()),
         "n_no_time": F.lit(0).cast("bigint") if instants.time is None else F.count_if(inside & instants.time.isNull()),
-        "entities": _distinct(F.when(inside, F.xxhash64(*(F.col(quoted(key)) for key in check.keys)))),
     }
     for i, side in enumerate(sides):
         here = part == F.lit(side)
@@ -144,13 +143,6 @@ def overview_of(frame: DataFrame, check: LeakageCheck, columns: Columns, instant
     if _by_time(check) and split is not None and split.until is None and instants.end is not None and instants.time is not None:
         measures["reaches"] = F.max(F.when(part == F.lit(train), instants.end))
         measures["judged_from"] = F.min(F.when(part == F.lit(test), instants.time))
-    named = columns.nameable if check.level("id_like") is not None else ()
-    for i, name in enumerate(named):
-        value = F.when(inside, F.col(quoted(name)))
-        pair = F.when(inside & value.isNotNull(), F.xxhash64(*(F.col(quoted(key)) for key in check.keys), value))
-        measures |= {f"value{i}": F.count(value), f"distinct{i}": _distinct(F.xxhash64(value), value), f"pairs{i}": _distinct(pair)}
-        if columns.types[name] in WHOLE:
-            measures |= {f"low{i}": F.min(value), f"high{i}": F.max(value)}
     row = collect.one_row(frame.agg(*(measure.alias(name) for name, measure in measures.items()))).asDict()
     _refuse(row, check, sides)
     counts = tuple(_time_count(rule, row, i, instants.zone) for i, rule in enumerate(rules))
@@ -161,15 +153,53 @@ def overview_of(frame: DataFrame, check: LeakageCheck, columns: Columns, instant
         n_no_part=row["n_no_part"],
         n_no_label=row["n_no_label"],
         n_no_time=row["n_no_time"],
-        n_entities=float(row["entities"] or 0),
         times=(*counts, *_reaching(check, row, instants)),
-        distinct=tuple(_distinct_of(name, row, i) for i, name in enumerate(named)),
         label={
             side: LabelMoments(row[f"label{i}"], _number(row[f"mean{i}"]), _number(row[f"variance{i}"]))
             for i, side in enumerate(sides)
             if check.task == "regression"
         },
     )
+
+
+def distinct_of(frame: DataFrame, check: LeakageCheck, columns: Columns, names: Sequence[str]) -> tuple[Distinct, ...]:
+    """Estimated numbers of distinct values; one scan.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of the parts that are compared.
+    names : sequence of str
+        Texts and whole numbers.
+    """
+    if not names:
+        return ()
+    entity = [F.col(quoted(key)) for key in check.keys]
+    measures = {"entities": _estimated(F.xxhash64(*entity))}
+    for i, name in enumerate(names):
+        value = F.col(quoted(name))
+        measures[f"value{i}"] = F.count(value)
+        measures[f"distinct{i}"] = _estimated(F.when(value.isNotNull(), F.xxhash64(value)))
+        measures[f"pairs{i}"] = _estimated(F.when(value.isNotNull(), F.xxhash64(*entity, value)))
+        if columns.types[name] in WHOLE:
+            measures |= {f"low{i}": F.min(value), f"high{i}": F.max(value)}
+    row = collect.one_row(frame.agg(*(measure.alias(name) for name, measure in measures.items()))).asDict()
+    return tuple(
+        Distinct(
+            name,
+            row[f"value{i}"],
+            float(row[f"distinct{i}"] or 0),
+            float(row[f"pairs{i}"] or 0),
+            float(row["entities"] or 0),
+            *(_number(row.get(f"{end}{i}")) for end in ("low", "high")),
+        )
+        for i, name in enumerate(names)
+    )
+
+
+def _estimated(value: Column) -> Column:
+    """Estimated number of distinct values, without null."""
+    return F.hll_sketch_estimate(F.hll_sketch_agg(value, F.lit(SKETCH)))
 
 
 def rules_of(check: LeakageCheck, columns: Columns, instants: Instants) -> list[Rule]:
@@ -243,17 +273,6 @@ def _reaching(check: LeakageCheck, row: Mapping[str, Any], instants: Instants) -
         return [TimeCount("label_reaches_test", check.label_end.column, 0, known, against=against)]
     last = _told(row["reaches"], instants.zone, is_day=False)
     return [TimeCount("label_reaches_test", check.label_end.column, -1, known, last, last, beyond / MICROSECONDS_A_DAY, against=against)]
-
-
-def _distinct(value: Column, at: Column | None = None) -> Column:
-    """Estimated number of distinct values; `at` null leaves a row out."""
-    told = value if at is None else F.when(at.isNotNull(), value)
-    return F.hll_sketch_estimate(F.hll_sketch_agg(told, F.lit(SKETCH)))
-
-
-def _distinct_of(name: str, row: Mapping[str, Any], i: int) -> Distinct:
-    low, high = (_number(row.get(f"{end}{i}")) for end in ("low", "high"))
-    return Distinct(name, row[f"value{i}"], float(row[f"distinct{i}"] or 0), float(row[f"pairs{i}"] or 0), low, high)
 
 
 def _time_count(rule: Rule, row: Mapping[str, Any], i: int, zone: str) -> TimeCount:

