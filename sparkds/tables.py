@@ -276,12 +276,14 @@ class Tables:
     def redefine(self, name: str, spec: TableSpec) -> None:
         """Give a table that has been extended its new definition and the comments of its columns; its rows stay as they are."""
         there = {f.name: f.metadata.get("comment") for f in self.read(name).schema.fields}
-        for column, comment in spec.columns.items():
-            if column in there and there[column] != comment:
-                told = f"ALTER TABLE {self.identifier(name)} ALTER COLUMN {quoted(column)} COMMENT {literal(comment)}"
-                self._checked(lambda told=told: self.spark.sql(told), name)  # type: ignore[misc] - mypy cannot see the default
+        changed = [c for c, comment in spec.columns.items() if c in there and there[c] != comment]
+        statements = [f"ALTER COLUMN {quoted(c)} COMMENT {literal(spec.columns[c])}" for c in changed]
         told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
-        self._checked(lambda: self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({told})"), name)
+        for statement in (*statements, f"SET TBLPROPERTIES ({told})"):
+            self._run(f"ALTER TABLE {self.identifier(name)} {statement}", name)
+
+    def _run(self, statement: str, name: str) -> None:
+        self._checked(lambda: self.spark.sql(statement), name)
 
     def replace(
         self,

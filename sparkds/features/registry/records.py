@@ -186,9 +186,7 @@ def difference(one: FeatureRecord, other: FeatureRecord) -> list[tuple[str, str,
     told += [("added", name, "", after[name].comment or after[name].type) for name in after if name not in before]
     for name in after:
         if name in before and before[name].definition != after[name].definition:
-            told.append(
-                ("redefined", name, before[name].comment or before[name].definition, after[name].comment or after[name].definition)
-            )
+            told.append(("redefined", name, before[name].comment or before[name].definition, after[name].comment or after[name].definition))
         elif name in before and before[name].type != after[name].type:
             told.append(("retyped", name, before[name].type, after[name].type))
     facts = ("table", "kind", "owner", "description", "keys", "time_key", "state_tables", "selected", "package_version", "sources")

@@ -22,6 +22,7 @@ from sparkds.sql import quoted
 from sparkds.tables import Tables
 
 LOG = logging.getLogger("sparkds")
+SAME = Change("same")
 JOB = "feature_engineering_pipeline"
 
 
@@ -45,7 +46,7 @@ class FeatureVersion:
     number: int
     names: Mapping[str, str]
     before: FeatureSet | None = None
-    change: Change = Change("same")
+    change: Change = SAME
     replaces: int | None = None
 
 
@@ -67,11 +68,13 @@ def feature_version(output: Tables, name: str, spec: FeatureSet) -> FeatureVersi
     for earlier, _, before in reversed(there):
         if before is not None and change(before, spec).kind == "same":
             return FeatureVersion(earlier, _names(output, name, earlier, spec), before)
-    newest, _, before = there[-1]
+    newest, newest_table, before = there[-1]
     if before is not None:
         found = change(before, spec)
-        if found.kind == "extension":
-            return FeatureVersion(newest, _names(output, name, newest, before), before, found)
+        names = _names(output, name, newest, before)
+        shared = names["tiles"] != feature_tables.table_names(newest_table)["tiles"]
+        if found.kind == "extension" and not (shared and before.tile_hash != spec.tile_hash):  # another version reads these tiles
+            return FeatureVersion(newest, names, before, found)
     return FeatureVersion(number, _names(output, name, number, spec), replaces=newest)
 
 
