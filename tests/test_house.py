@@ -294,7 +294,7 @@ ROOMS = {
         | STATEMENTS
         | SPARK
         | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"}
-        | {"jobs.stages.feature_versions"},
+        | {"jobs.stages.feature_versions", "features.registry.lineage"},
         {"pydantic", "pyspark"},
     ),
     "jobs.stages.feature_versions": (
@@ -309,9 +309,20 @@ ROOMS = {
     # -- stage select
     # -- stage leakage
     # -- stage register
+    "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
+    "jobs.stages.register": (
+        {"", "collect", "commits", "errors", "sessions", "tables", "jobs.registry_table", "jobs.status", "jobs.stages.stage"}
+        | {"features.registry.catalog_facts", "features.registry.lineage", "features.registry.records", "jobs.stages.feature_versions"},
+        {"pydantic"},
+    ),
+    "feature_commands": (
+        {"", "errors", "locations", "sessions", "tables", "features.registry.lineage", "features.registry.records", "jobs.registry_table"},
+        {"click"},
+    ),
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.register",
         },
         {"pydantic"},
     ),

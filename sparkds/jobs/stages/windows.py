@@ -17,6 +17,7 @@ from sparkds.commits import Commit
 from sparkds.days import days_between, last_ended, ranges
 from sparkds.errors import ConfigError, DataError, TableError, WindowError
 from sparkds.features.feature_set import FeatureSet
+from sparkds.features.registry.lineage import Origin, origins_of
 from sparkds.features.rfm import MEASURES, RFM, Edges
 from sparkds.features.schedule import Stored, checkpoint_day, days_to_compute
 from sparkds.jobs import feature_tables
@@ -48,6 +49,17 @@ class WindowsStage(Stage):
     def tables_written(self, config: Config) -> tuple[str, ...]:
         """Tiles, snapshots, checkpoints, edges."""
         return tuple(feature_tables.table_names(config.name).values())
+
+    def state_tables(self, config: Config) -> tuple[str, ...]:
+        """The RFM edges."""
+        return (feature_tables.table_names(config.name)["edges"],) if config.rfm is not None else ()
+
+    def origins(self, place: Place, table: str) -> Mapping[str, Origin]:
+        """Features and RFM columns, from the events."""
+        if table != place.config.name:
+            return {}
+        events = place.source.read(place.config.source, schema=place.config.source_schema)
+        return origins_of(place.config.feature_set, place.config.source, events.columns)
 
     def run(self, place: Place) -> StageResult:
         """Bring the feature tables up to a day."""
@@ -333,6 +345,7 @@ class _Run:
                 "held": [[a.isoformat(), b.isoformat()] for a, b in ranges(held)],
                 "incomplete": [d.isoformat() for d in sorted(incomplete)],
                 "tiles_version": tiles.version,
+                "source": self.config.source,
                 "source_version": tiles.metadata["source_version"],
                 "rfm_edges_version": edges.version if edges else None,
             },
