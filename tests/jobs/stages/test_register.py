@@ -82,6 +82,7 @@ def test_only_unity_catalog_is_told_of_keys_and_tags(spark, tmp_path, monkeypatc
 
 def test_a_table_that_is_not_there_or_not_ours_cannot_be_registered(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
+    (tmp_path / "out").mkdir()
     with pytest.raises(TableError, match="'absent' not found"):
         go(spark, tmp_path, settings=conf(stages=[{"kind": "register", "table": "absent"}]))
     out = Tables(spark, str(tmp_path / "out"))
