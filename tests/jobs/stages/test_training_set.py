@@ -44,7 +44,7 @@ def rows_of(frame, names):
 
 
 def test_the_stage_gives_the_rows_of_the_older_training_set_and_a_second_run_writes_nothing(spark, tmp_path):
-    write_cdnow(tmp_path / "in", customers=0.01)
+    write_cdnow(tmp_path / "in", customers=0.005)
     settings = {**CDNOW, "stages": [{"kind": "windows"}, TRAINING]}
     asked = {"start": date(1997, 12, 31), "end": date(1998, 6, 30)}
     first = go(tmp_path, spark, settings, **asked)
