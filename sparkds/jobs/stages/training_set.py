@@ -26,6 +26,7 @@ from sparkds.jobs import training_set_tables
 from sparkds.jobs.stages.stage import Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sessions import on_databricks
+from sparkds.tracking import Tracking
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -127,7 +128,7 @@ class TrainingSetStage(Stage):
     features: tuple[StoredFeatures, ...] = Field(min_length=1, description="tables whose last known row is taken")
     label: AnyLabel | None = Field(default=None, description="what happens after t; absent for inference")
     keep_order: bool = Field(default=False, description="rows in the order of the spine; one more exchange")
-    tracking: tracking.Tracking | None = Field(default=None, description="MLflow run of the training set")
+    tracking: Tracking | None = Field(default=None, description="MLflow run of the training set")
 
     @model_validator(mode="after")
     def _one_label(self) -> TrainingSetStage:
