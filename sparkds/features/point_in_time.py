@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NO_FEATURES: Final = ("as_of", "known_at", "valid_from", "valid_to", "complete")
 """Columns of snapshots and histories that say when a row holds, and are no features."""
+DAY_SUFFIX: Final = "_from"
+"""End of the name under which a history stores the day from which a feature counts days."""
 TIMES: Final = ("timestamp", "timestamp_ntz", "date")
 WHOLE: Final = ("tinyint", "smallint", "int", "bigint")
 
@@ -131,8 +133,9 @@ class FeatureTable(Declaration):
         Not these.
     prefix : str
         Ahead of the name of every feature.
-    days_since : mapping of str to str
-        Feature to a stored column of dates: days from that date to the last local day that has ended at t.
+    days_since : mapping of str to str, optional
+        Feature to a stored column of dates: days from that date to the last local day that has ended at t. If absent, of a history (a table
+        with ``valid_from`` and ``valid_to``) every feature x of which it stores the date ``x_from``.
     where : str, optional
         SQL predicate of the rows that count.
     take_incomplete : bool
@@ -155,7 +158,7 @@ class FeatureTable(Declaration):
     columns: tuple[str, ...] | None = Field(default=None, min_length=1, description="features; all that are not keys or times if absent")
     leave_out: tuple[str, ...] = Field(default=(), description="columns that are no features")
     prefix: str = Field(default="", description="ahead of the names of the features")
-    days_since: Mapping[str, str] = Field(default={}, description="feature: stored date, told as days since it")
+    days_since: Mapping[str, str] | None = Field(default=None, description="feature: stored date, told as days since it")
     where: str | None = Field(default=None, description="SQL predicate of the rows that count")
     take_incomplete: bool = Field(default=False, description="also rows whose column `complete` is false")
 
@@ -196,23 +199,24 @@ class FeatureTable(Declaration):
                 raise ColumnError.missing(own, types, f"{where} (key '{key}' of the spine; say in table_keys if it has another name)")
             check_key(own, types[own], where)
             key_columns.append(KeyColumn(key, own, common_type(key, spine_types[key], own, types[own], where)))
-        named = [self.known_at, *self.leave_out, *self.days_since.values(), *(self.columns or ()), *([self.tie] if self.tie else [])]
+        days = self._days_since(types)
+        named = [self.known_at, *self.leave_out, *days.values(), *(self.columns or ()), *([self.tie] if self.tie else [])]
         for name in named:
             if name not in types:
                 raise ColumnError.missing(name, types, where)
         check_time(self.known_at, types[self.known_at], where)
         if self.tie is not None and not is_comparable(types[self.tie]):
             raise ColumnError(f"tie '{self.tie}' in {where} is {types[self.tie]}, which has no order")
-        for feature, stored in self.days_since.items():
+        for feature, stored in days.items():
             if types[stored] != "date":
                 raise ColumnError(f"'{stored}' in {where} is {types[stored]}; days_since ('{feature}') is told from a date")
         if self.columns is not None and "valid_to" in self.columns and "valid_from" in types:
             raise ConfigError(f"{where}: 'valid_to' is known only when the row has ended, so it tells the future; take it out of columns")
         features = [
             Feature(self.prefix + name, name, types[name], False)
-            for name in self._feature_columns(tuple(types), {key.table for key in key_columns})
+            for name in self._feature_columns(tuple(types), {*days.values(), *(key.table for key in key_columns)})
         ]
-        features += [Feature(self.prefix + name, stored, "int", True) for name, stored in self.days_since.items()]
+        features += [Feature(self.prefix + name, stored, "int", True) for name, stored in days.items()]
         if not features:
             raise ConfigError(f"{where} has no column that is a feature (columns: {', '.join(types)}); give columns, or leave it away")
         only_complete = types.get("complete") == "boolean" and not self.take_incomplete
@@ -220,10 +224,19 @@ class FeatureTable(Declaration):
             self, tuple(key_columns), types[self.known_at], self.time_zone or spine.time_zone, tuple(features), only_complete
         )
 
-    def _feature_columns(self, available: tuple[str, ...], own_keys: set[str]) -> tuple[str, ...]:
+    def _days_since(self, types: Mapping[str, str]) -> Mapping[str, str]:
+        """Features that are told from a stored date."""
+        if self.days_since is not None:
+            return self.days_since
+        if not {"valid_from", "valid_to"} <= set(types):
+            return {}
+        stored = [name for name, dtype in types.items() if dtype == "date" and name.endswith(DAY_SUFFIX) and name != "valid_from"]
+        return {name.removesuffix(DAY_SUFFIX): name for name in stored if name not in (self.columns or ()) and name not in self.leave_out}
+
+    def _feature_columns(self, available: tuple[str, ...], no_features: set[str]) -> tuple[str, ...]:
         if self.columns is not None:
             return tuple(name for name in self.columns if name not in self.leave_out)
-        others = {*NO_FEATURES, self.known_at, self.tie, *self.days_since.values(), *self.leave_out, *own_keys}
+        others = {*NO_FEATURES, self.known_at, self.tie, *self.leave_out, *no_features}
         return tuple(name for name in available if name not in others)
 
 

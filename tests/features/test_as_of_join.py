@@ -235,8 +235,8 @@ def test_two_rows_at_one_instant_are_refused_unless_a_tie_column_tells_them_apar
     assert [row["v"] for row in tables.read("out").collect()] == [1]
 
 
-def explained(frame, capsys):
-    frame.explain()
+def explained(frame, capsys, mode="simple"):
+    frame.explain(mode=mode)
     return capsys.readouterr().out
 
 
@@ -253,6 +253,7 @@ def test_tables_of_one_key_cost_one_exchange_and_one_scan_each(spark, tmp_path, 
     assert len(re.findall(r"FileScan", plan)) == 4
     assert len(re.findall(r"Sort ", plan)) == 2
     assert "Join" not in plan
+    plan = explained(SPEC.frame(base, read, times=times), capsys, "formatted")
     assert re.search(r"PushedFilters: .*LessThanOrEqual\(known_at,2026-10-23", plan)
     assert re.search(r"PushedFilters: .*GreaterThanOrEqual\(known_at,2026-03-23", plan)
     many = TrainingSet(spine=SPEC.spine, features=tuple(FeatureTable(table="hist", name=f"h{i}", prefix=f"h{i}_") for i in range(4)))

@@ -31,6 +31,14 @@ def test_features_are_all_columns_but_keys_times_validity_and_stored_days():
     assert not table.only_complete
 
 
+def test_a_history_tells_days_from_the_dates_it_stores_without_being_asked():
+    history = {"k": "int", "known_at": "timestamp", "valid_from": "date", "valid_to": "date", "n_7d": "bigint", "since_7d_from": "date"}
+    (table,) = resolved(types=history)
+    assert [(f.name, f.column, f.is_days_since) for f in table.features] == [("n_7d", "n_7d", False), ("since_7d", "since_7d_from", True)]
+    (table,) = resolved(types=history, days_since={})
+    assert [(f.name, f.is_days_since) for f in table.features] == [("n_7d", False), ("since_7d_from", False)]
+
+
 @pytest.mark.parametrize(
     ("declared", "error", "told"),
     [

@@ -240,7 +240,7 @@ class _Run:
         section = {**section, "match_rate": rates, "features": features}
         if store is not None:
             section["run_id"] = self._log(store, section, statistics, commit.version)
-        self._warn(facts, rates)
+        self._warn(facts, rates, features)
         rows = self.place.spark.createDataFrame([tuple(row) for row in statistics], _statistics_schema())
         done = self.place.output.replace(
             self.names["statistics"],
@@ -371,6 +371,7 @@ class _Run:
                 "version": self.sources[given.table if location == "output" else f"input:{given.table}"],
                 "definition_hash": at.definition(given.table),
                 "sources": told.get("sources", told.get("source_version")),
+                "through": told.get("through"),
                 "columns": [feature.name for feature in table.features],
             }
         return facts
@@ -436,7 +437,14 @@ class _Run:
 
         return feature_statistics(spine, tables, self.place.output.read(self.names["rows"], version=version))
 
-    def _warn(self, facts: SpineFacts, rates: Mapping[str, float]) -> None:
+    def _warn(self, facts: SpineFacts, rates: Mapping[str, float], features: Mapping[str, Any]) -> None:
+        ended = last_ended(facts.last, self.config.zone)
+        for name, told in features.items():
+            if told["through"] is not None and ended > date.fromisoformat(told["through"]):
+                self.warnings.append(
+                    f"feature table '{name}' is known through {told['through']} and the spine goes on to the day after {ended}: "
+                    "its last rows are taken as they were then; bring it up to date first"
+                )
         if facts.n_null_key:
             self.warnings.append(f"{facts.n_null_key} rows of the spine have a null key; they are kept, without features of that key")
         if facts.n_null_label:
