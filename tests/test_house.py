@@ -75,7 +75,7 @@ ROOMS = {
     "features.schedule": (NUMBERS, {"pydantic"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.feature_set": (NUMBERS | STATEMENTS | {"features.tiles", "features.snapshots"}, {"pydantic"}),
-    "features": (STATEMENTS | {"features.feature_set"}, set()),
+    "features": (STATEMENTS | {"features.feature_set", "features.labels", "features.point_in_time"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
@@ -258,6 +258,17 @@ ROOMS = {
     # -- rooms of generate
     # -- rooms of history
     # -- rooms of point in time
+    "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
+    "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
+    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.label_columns": (
+        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        {"pyspark"},
+    ),
+    "features.training_set_statistics": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "instants", "features.as_of_join", "features.point_in_time"},
+        {"pyspark"},
+    ),
     # -- rooms of select
     # -- rooms of leakage
     # -- rooms of registry
@@ -306,6 +317,13 @@ ROOMS = {
     # -- stage history
     # -- stage generate
     # -- stage training_set
+    "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
+    "jobs.stages.training_set": (
+        NUMBERS
+        | {"collect", "instants", "sessions", "tracking", "jobs", "jobs.status", "jobs.stages.stage", "jobs.training_set_tables"}
+        | {"features.label_columns", "features.labels", "features.point_in_time", "features.training_set_statistics"},
+        {"mlflow", "pydantic"},
+    ),
     # -- stage select
     # -- stage leakage
     # -- stage register
@@ -322,6 +340,7 @@ ROOMS = {
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.training_set",
             "jobs.stages.register",
         },
         {"pydantic"},
