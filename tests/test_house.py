@@ -259,6 +259,31 @@ ROOMS = {
     # -- rooms of history
     # -- rooms of point in time
     # -- rooms of select
+    "stats.stability": ({"stats.arguments"}, {"numpy"}),
+    "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
+    "features.select.declaration": ({"declaration"}, {"pydantic"}),
+    "features.select.rules": ({"features.select.declaration"}, set()),
+    "features.select.decisions": (set(), set()),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy"}),
+    "features.select.column_figures": (
+        {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
+        {"numpy", "pyspark"},
+    ),
+    "features.select.correlation": ({"blocks", "collect", "features.relevance"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.select.sample": (
+        {"collect", "sql", "features.relevance", "features.select.declaration"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.select.selection": (
+        NUMBERS
+        | {"collect", "features.relevance", "stats.relevance", "stats.stability"}
+        | {
+            f"features.select.{room}"
+            for room in ("column_figures", "correlation", "decisions", "declaration", "elimination", "importance", "rules", "sample")
+        },
+        {"numpy", "pyspark"},
+    ),
     "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
     "features.relevance": (
         NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
