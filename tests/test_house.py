@@ -264,8 +264,8 @@ ROOMS = {
     "features.select.declaration": ({"declaration"}, {"pydantic"}),
     "features.select.rules": ({"features.select.declaration"}, set()),
     "features.select.decisions": (set(), set()),
-    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn"}),
-    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy"}),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn", "threadpoolctl"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy", "threadpoolctl"}),
     "features.select.column_figures": (
         {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
         {"numpy", "pyspark"},

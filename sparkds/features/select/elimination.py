@@ -76,25 +76,28 @@ def eliminated(data: Rows, spec: Importance, task: Task, folds: Sequence[Split])
     ----------
     Guyon et al. (2002), Machine Learning 46, for the elimination; Breiman et al. (1984), section 3.4.3, for the one-error rule.
     """
+    from threadpoolctl import threadpool_limits
+
     d = data.x.shape[1]
     sizes = np.array(sizes_of(d), dtype=np.int64)
     scores = np.zeros((len(folds), len(sizes)))
     left_at: Array = np.zeros((len(folds), d))  # number of rounds a column lasted, ties by its importance then
-    for f, split in enumerate(folds):
-        left = np.arange(d)
-        for s, size in enumerate(sizes):
-            train = data.of(split.train, left)
-            held_out = data.of(split.held_out, left)
-            model = fitted(train, spec, task, split.seed)
-            scores[f, s] = score(task, held_out.y, model(held_out.x))
-            if size == 1:
-                left_at[f, left] = len(sizes)
-                break
-            importance = permutation_importance(model, train, task, split, repeats=1)
-            order = np.argsort(-importance, kind="stable")
-            stay, go = order[: sizes[s + 1]], order[sizes[s + 1] :]
-            left_at[f, left[go]] = s + 1 - np.arange(len(go)) / len(go)
-            left = np.sort(left[stay])
+    with threadpool_limits(1):
+        for f, split in enumerate(folds):
+            left = np.arange(d)
+            for s, size in enumerate(sizes):
+                train = data.of(split.train, left)
+                held_out = data.of(split.held_out, left)
+                model = fitted(train, spec, task, split.seed)
+                scores[f, s] = score(task, held_out.y, model(held_out.x))
+                if size == 1:
+                    left_at[f, left] = len(sizes)
+                    break
+                importance = permutation_importance(model, train, task, split, repeats=1)
+                order = np.argsort(-importance, kind="stable")
+                stay, go = order[: sizes[s + 1]], order[sizes[s + 1] :]
+                left_at[f, left[go]] = s + 1 - np.arange(len(go)) / len(go)
+                left = np.sort(left[stay])
     mean = scores.mean(axis=0)
     error = scores.std(axis=0, ddof=1) / math.sqrt(len(folds)) if len(folds) > 1 else np.zeros(len(sizes))
     best = int(np.argmax(mean))

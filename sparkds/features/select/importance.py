@@ -110,7 +110,7 @@ def splits(data: Rows, spec: Importance, groups: Sequence[str] = ()) -> list[Spl
 
 
 def judged(data: Rows, spec: Importance, task: Task, folds: Sequence[Split]) -> Judged:
-    """Importance of every column in every fold.
+    """Importance of every column in every fold; on one thread, so that figures do not hang on the number of cores.
 
     Parameters
     ----------
@@ -123,17 +123,20 @@ def judged(data: Rows, spec: Importance, task: Task, folds: Sequence[Split]) -> 
     --------
     >>> judged(data, Importance(), "binary", splits(data, Importance()))  # doctest: +SKIP
     """
+    from threadpoolctl import threadpool_limits
+
     importance, scores = [], []
-    for split in folds:
-        model = fitted(data.of(split.train), spec, task, split.seed)
-        held_out = data.of(split.held_out)
-        scores.append(score(task, held_out.y, model(held_out.x)))
-        if spec.measure == "permutation":
-            importance.append(permutation_importance(model, held_out, task, split, repeats=spec.repeats))
-        else:
-            at = split.held_out[: spec.explained_rows]
-            values = shapley_values(model, data.x[at], data.x[split.train], split, repeats=spec.repeats)
-            importance.append(np.abs(values).mean(axis=(0, 2)))
+    with threadpool_limits(1):
+        for split in folds:
+            model = fitted(data.of(split.train), spec, task, split.seed)
+            held_out = data.of(split.held_out)
+            scores.append(score(task, held_out.y, model(held_out.x)))
+            if spec.measure == "permutation":
+                importance.append(permutation_importance(model, held_out, task, split, repeats=spec.repeats))
+            else:
+                at = split.held_out[: spec.explained_rows]
+                values = shapley_values(model, data.x[at], data.x[split.train], split, repeats=spec.repeats)
+                importance.append(np.abs(values).mean(axis=(0, 2)))
     return Judged(np.stack(importance), np.array(scores))
 
 
