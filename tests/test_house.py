@@ -337,6 +337,13 @@ ROOMS = {
     # -- stage generate
     # -- stage training_set
     # -- stage select
+    "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
+    "jobs.stages.select": (
+        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage leakage
     # -- stage register
     "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
@@ -353,6 +360,7 @@ ROOMS = {
         {
             "jobs.stages.windows",
             "jobs.stages.register",
+            "jobs.stages.select",
         },
         {"pydantic"},
     ),

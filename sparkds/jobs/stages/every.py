@@ -11,10 +11,11 @@ from pydantic import Field
 
 # one line a stage, in the order of the road
 from sparkds.jobs.stages.register import RegisterStage
+from sparkds.jobs.stages.select import SelectStage
 from sparkds.jobs.stages.windows import WindowsStage
 
 AnyStage = Annotated[
     # one line a stage, in the order of the road
-    WindowsStage | RegisterStage,
+    WindowsStage | SelectStage | RegisterStage,
     Field(discriminator="kind"),
 ]
