@@ -43,7 +43,7 @@ def world(seed=4):
                 good,
                 math.nan if i % 11 == 0 else -2 * good + 0.05 * float(rng.normal()),
                 round(other * 10),
-                good + 0.29 * float(rng.normal()),
+                math.nan if i % 9 == 0 else good + 0.1 * float(rng.normal()),
                 noise,
                 "+49" if i % 30 == 0 else None,
                 "same",
