@@ -1,7 +1,7 @@
 """Selection on Spark: which columns of a labelled table are kept as features, and why the others are not.
 
-Takes a frame of training rows and a declaration, and gives a decision per column; at most five passes over the rows, whatever their
-number, and a sample of declared size on the driver.
+Takes a frame of training rows and a declaration, and gives a decision per column; five passes over the rows, or fewer, for up to a
+thousand columns, and a sample of declared size on the driver.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def select_features(frame: DataFrame, selection: FeatureSelection) -> Selection:
     """Decide about every candidate column.
 
     Passes over the rows: one for bins, one for counts, one for different values (only where there are more rows than the sample of the
-    bins), one for correlations, one for the sample.
+    bins), one for correlations, one for the sample; and one of the label column alone where the task is not given.
 
     Parameters
     ----------

@@ -84,10 +84,10 @@ class SelectStage(Stage, FeatureSelection):
             No feature survives; the decisions are written, so that they say why.
         """
         name = self.decisions_table(place.config)
-        frame = place.output.read(self.table)
+        version = place.output.source_version(self.table)
+        frame = place.output.read(self.table, version=int(version) if version.isdigit() else None)  # one version in all passes
         selection = self.selection(frame.columns, place.config.keys)
         rows = training_rows(frame, self.where, self.table)
-        version = str(place.output.version(self.table))
         asked = {
             "definition_hash": selection.definition_hash, "where": self.where, "sources": {self.table: version}, "sparkds": __version__,
         }  # fmt: skip

@@ -82,6 +82,10 @@ def test_unused_columns_are_found_many_at_a_time():
     assert len(asked) < 20
 
 
+# shap 0.51.0, explainers.Exact with maskers.Independent, of the function and the rows of the test below
+SHAP = [[0.551563, 0.650701, -0.384739, 0.0], [0.004028, -0.07907, -0.384739, 0.0], [0.154279, 0.098515, -0.384739, 0.0]]
+
+
 def exact_shapley(f, row, background):
     """By definition: over all sets, with the mean over the background."""
     d = len(row)
@@ -111,6 +115,7 @@ def test_shapley_values_come_to_those_over_all_sets():
     found = shapley_values(f, x, background, SPLIT, repeats=4_000)[:, :, 0]
     wanted = np.stack([exact_shapley(f, row, background) for row in x])
     np.testing.assert_allclose(found, wanted, atol=0.08)
+    np.testing.assert_allclose(wanted, SHAP, atol=1e-6)
     assert found[:, 3].tolist() == [0, 0, 0]
 
 
