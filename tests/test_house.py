@@ -389,7 +389,7 @@ ROOMS = {
         | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
-    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.training_tables": ({"", "collect", "errors", "tables"}, set()),
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
@@ -520,7 +520,8 @@ ROOMS = {
         {"pandas", "pydantic", "pyspark"},
     ),
     "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
-    "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_road": ({"", "cli", "demo", "datasets"}, set()),
+    "demo": ({"", "cli", "demo_models", "demo_road", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
         {"pyspark"},
