@@ -1,5 +1,4 @@
-"""Demo of the road from raw rows to a registered feature table: profile, windows, history, derived features, training set, selection,
-leakage report, registry.
+"""Demo of the road: profile, windows, history, derived features, training set, selection, leakage report, registry.
 
 Runs the feature job once more over the demo's tables, by the command line, with all its stages, and prints what each says.
 """
