@@ -1,4 +1,4 @@
-"""Training tables: names, schemas, comments and keys of the tables that the trainer writes, and which columns of the one it reads are features."""
+"""Training tables: names, schemas and comments of the tables that the trainer writes, and which columns of its input are features."""
 
 from __future__ import annotations
 

@@ -342,6 +342,6 @@ def test_the_kept_columns_of_a_selection_are_the_features(spark, tmp_path):
         names(chosen, ["patient", "malignant", "mean_radius"], source)
     with pytest.raises(ConfigError, match="keeps 'mean_radius', which is a key, the label or the weight"):
         names(chosen.model_copy(update={"label": "mean_radius"}), ["patient", *FEATURES], source)
+    source.replace("mine", spark.range(2), rows=None, metadata={}, spec=spec)
     with pytest.raises(ColumnError, match="'column' not found in table 'mine', which is no table of decisions"):
-        source.replace("mine", spark.range(2), rows=None, metadata={}, spec=spec)
         names(chosen.model_copy(update={"selection": "mine"}), list(FEATURES), source)
