@@ -34,6 +34,8 @@ LABEL_BINS: Final = 10
 MOST_CLASSES: Final = 100
 MOST_CELLS: Final = 3_000_000
 TAIL_HALVINGS: Final = 4
+POINTS: Final = 3
+"""So many of the most frequent values of a number have a bin of their own."""
 CELLS: Final = "feature int, bin int, class string, n bigint, label_sum double, label_square double"
 LABEL_ROWS: Final = -1
 TOO_MANY: Final = -2
@@ -55,6 +57,8 @@ class FeatureBins(NamedTuple):
         ``z = (label - shift) / scale`` is what is summed.
     n_sampled : int
         Rows that the bins were made from.
+    n_distinct : tuple of int
+        Different values of each feature in these rows, without null.
     seed : int
     """
 
@@ -65,12 +69,20 @@ class FeatureBins(NamedTuple):
     label_shift: float
     label_scale: float
     n_sampled: int
+    n_distinct: tuple[int, ...]
     seed: int
 
     def n_bins(self, feature: int) -> int:
         """Bins of a feature, without the one for null."""
         edges, values = self.edges[feature], self.values[feature]
         return len(edges) + 1 if edges is not None else len(values or ()) + 1
+
+    def point_bins(self, feature: int) -> npt.NDArray[np.int64]:
+        """Bins that hold one value only; the values that are frequent in the sample have such bins."""
+        edges, values = self.edges[feature], self.values[feature]
+        if edges is None:
+            return np.arange(len(values or ()), dtype=np.int64)
+        return np.flatnonzero(edges[1:] == np.nextafter(edges[:-1], np.inf)) + 1
 
 
 class LabelledCounts(NamedTuple):
@@ -140,7 +152,8 @@ def feature_bins(frame: DataFrame, *, label: str, task: Task, columns: Sequence[
     """Bins from the rows with a label whose content has the smallest hashes; one scan, at most `SAMPLE_ROWS` rows on the driver.
 
     Bins of a number have about equal weight in the sample; a value with more weight than that has a bin of its own, and the outermost
-    bins are halved a few times, for the ranking of rare classes. The label decides nothing about them.
+    bins are halved a few times, for the ranking of rare classes. The most frequent values have bins that hold nothing else. The label
+    decides nothing about them.
 
     Raises
     ------
@@ -159,11 +172,14 @@ def feature_bins(frame: DataFrame, *, label: str, task: Task, columns: Sequence[
         raise DataError(f"no row has a label in column '{label}'; look at how it was joined")
     edges: list[Array | None] = []
     values: list[tuple[str, ...] | None] = []
+    distinct: list[int] = []
     for i in range(len(columns)):
         column = table.column(f"c{i}").drop_null()
         text = pa.types.is_string(column.type)
         values.append(frequent_values(column.to_pylist(), n_bins) if text else None)
-        edges.append(None if text else number_edges(column.to_numpy(), n_bins))
+        distinct.append(len(column.unique()))
+        x = None if text else column.to_numpy()
+        edges.append(None if x is None else np.union1d(number_edges(x, n_bins), point_edges(x)))
     shift, scale, label_edges = 0.0, 1.0, np.zeros(0)
     if task == "regression":
         y = table.column("label").to_numpy()
@@ -171,7 +187,7 @@ def feature_bins(frame: DataFrame, *, label: str, task: Task, columns: Sequence[
         if len(label_edges) == 0:  # other values are in no sample row, if there are any
             label_edges = np.array([y[0], np.nextafter(y[0], np.inf)])
         shift, scale = float(y.mean()), float(y.std()) or 1.0
-    return FeatureBins(tuple(columns), tuple(edges), tuple(values), label_edges, shift, scale, table.num_rows, seed)
+    return FeatureBins(tuple(columns), tuple(edges), tuple(values), label_edges, shift, scale, table.num_rows, tuple(distinct), seed)
 
 
 def number_edges(x: Array, n_bins: int, *, tails: int = TAIL_HALVINGS) -> Array:
@@ -205,6 +221,20 @@ def number_edges(x: Array, n_bins: int, *, tails: int = TAIL_HALVINGS) -> Array:
     at = np.searchsorted(low, np.unique(np.concatenate([even, tail, 1 - tail])), side="left")
     at = np.unique(np.concatenate([at, heavy, heavy + 1]))
     return value[at[(at > 0) & (at < len(value))]].astype(np.float64)
+
+
+def point_edges(x: Array, n_points: int = POINTS) -> Array:
+    """Edges that shut in the most frequent values, of equally frequent ones the smaller: (2 n_points,) or fewer, ascending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> point_edges(np.array([1.0, 2.0, 2.0]), 1)
+    array([2., 2.])
+    """
+    value, count = np.unique(x, return_counts=True)
+    points = value[np.argsort(-count, kind="stable")[:n_points]].astype(np.float64)
+    return np.sort(np.concatenate([points, np.nextafter(points, np.inf)]))
 
 
 def frequent_values(texts: Sequence[str], n_values: int) -> tuple[str, ...]:
