@@ -270,6 +270,36 @@ ROOMS = {
         {"pyspark"},
     ),
     # -- rooms of select
+    "stats.stability": ({"stats.arguments"}, {"numpy"}),
+    "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
+    "features.select.declaration": ({"declaration"}, {"pydantic"}),
+    "features.select.rules": ({"features.select.declaration"}, set()),
+    "features.select.decisions": (set(), set()),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn", "threadpoolctl"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy", "threadpoolctl"}),
+    "features.select.column_figures": (
+        {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
+        {"numpy", "pyspark"},
+    ),
+    "features.select.correlation": ({"blocks", "collect", "features.relevance"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.select.sample": (
+        {"collect", "sql", "features.relevance", "features.select.declaration"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.select.selection": (
+        NUMBERS
+        | {"collect", "features.relevance", "stats.relevance", "stats.stability"}
+        | {
+            f"features.select.{room}"
+            for room in ("column_figures", "correlation", "decisions", "declaration", "elimination", "importance", "rules", "sample")
+        },
+        {"numpy", "pyspark"},
+    ),
+    "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
+    "features.relevance": (
+        NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of leakage
     # -- rooms of registry
     "features.registry": (set(), set()),
@@ -325,6 +355,13 @@ ROOMS = {
         {"mlflow", "pydantic"},
     ),
     # -- stage select
+    "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
+    "jobs.stages.select": (
+        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage leakage
     # -- stage register
     "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
@@ -342,6 +379,7 @@ ROOMS = {
             "jobs.stages.windows",
             "jobs.stages.training_set",
             "jobs.stages.register",
+            "jobs.stages.select",
         },
         {"pydantic"},
     ),
@@ -434,6 +472,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -459,13 +498,13 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
     "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (
