@@ -75,7 +75,7 @@ ROOMS = {
     "features.schedule": (NUMBERS, {"pydantic"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.feature_set": (NUMBERS | STATEMENTS | {"features.tiles", "features.snapshots"}, {"pydantic"}),
-    "features": (STATEMENTS | {"features.feature_set"}, set()),
+    "features": (STATEMENTS | {"features.feature_set", "features.labels", "features.point_in_time"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
@@ -258,6 +258,17 @@ ROOMS = {
     # -- rooms of generate
     # -- rooms of history
     # -- rooms of point in time
+    "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
+    "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
+    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.label_columns": (
+        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        {"pyspark"},
+    ),
+    "features.training_set_statistics": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "instants", "features.as_of_join", "features.point_in_time"},
+        {"pyspark"},
+    ),
     # -- rooms of select
     "stats.stability": ({"stats.arguments"}, {"numpy"}),
     "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
@@ -305,11 +316,12 @@ ROOMS = {
     "table_failures": ({"errors"}, set()),
     "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
+    "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.training": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.labels": ({"errors", "figures.canvas"}, {"matplotlib", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -336,6 +348,13 @@ ROOMS = {
     # -- stage history
     # -- stage generate
     # -- stage training_set
+    "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
+    "jobs.stages.training_set": (
+        NUMBERS
+        | {"collect", "instants", "sessions", "tracking", "jobs", "jobs.status", "jobs.stages.stage", "jobs.training_set_tables"}
+        | {"features.label_columns", "features.labels", "features.point_in_time", "features.training_set_statistics"},
+        {"mlflow", "pydantic"},
+    ),
     # -- stage select
     "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
     "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
@@ -359,6 +378,7 @@ ROOMS = {
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.training_set",
             "jobs.stages.register",
             "jobs.stages.select",
         },
@@ -453,6 +473,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -478,13 +499,12 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
-    "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (
@@ -499,7 +519,7 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo", "training_set"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
     "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
