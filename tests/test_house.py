@@ -22,8 +22,19 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
-GENERATE_STATEMENTS = {f"features.generate.{room}" for room in ("derivation", "expressions", "fitted_state", "numeric", "slices")} | {
-    "features.states",
+GENERATE_STATEMENTS = {"features.states"} | {
+    f"features.generate.{room}"
+    for room in (
+        "categorical",
+        "derivation",
+        "expressions",
+        "fitted_state",
+        "imputation",
+        "interactions",
+        "numeric",
+        "slices",
+        "target_encoding",
+    )
 }
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
@@ -265,12 +276,21 @@ ROOMS = {
     "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
     "features.generate.slices": (NUMBERS, {"pydantic"}),
     "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.target_encoding": (NUMBERS | GENERATE_STATEMENTS | {"hashing"}, {"pydantic"}),
+    "features.generate.known_labels": (NUMBERS | GENERATE_STATEMENTS, {"pyspark"}),
+    "features.generate.null_gate": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.generate.generation": (
         NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
         {"pydantic"},
     ),
-    "features.generate.applying": (NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation"}, {"pyspark"}),
+    "features.generate.applying": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.known_labels"},
+        {"pyspark"},
+    ),
     "features.generate.fitting": (
         NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
         {"pyspark"},

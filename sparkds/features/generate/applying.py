@@ -17,12 +17,13 @@ from sparkds.features.generate.derivation import Derivation, Output
 from sparkds.features.generate.expressions import Inputs
 from sparkds.features.generate.fitted_state import FittedState
 from sparkds.features.generate.generation import Generation
+from sparkds.features.generate.known_labels import with_known_labels
 from sparkds.sql import quoted
 
 Step = Callable[[DataFrame, Any, Inputs, Mapping[str, Any]], DataFrame]
 """Gives the frame with every row and column it had, in any order of rows, and the columns that `outputs` of the derivation reads."""
 
-STEPS: Final[dict[str, Step]] = {}
+STEPS: Final[dict[str, Step]] = {"target_encoding": with_known_labels}
 """Kind to its step of frames, for kinds whose columns do not follow from the row alone."""
 
 

@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from sparkds.declaration import Declaration
+from sparkds.features.generate.categorical import Frequency, OneHot
 from sparkds.features.generate.derivation import Derivation
 from sparkds.features.generate.fitted_state import FittedState
-from sparkds.features.generate.numeric import Log1p, Standardise
+from sparkds.features.generate.imputation import Impute
+from sparkds.features.generate.interactions import Difference, Polynomials, Product, Ratio
+from sparkds.features.generate.numeric import Clip, Log1p, QuantileBins, Standardise
 from sparkds.features.generate.slices import NullGate, Slice
+from sparkds.features.generate.target_encoding import TargetEncoding
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 AnyDerivation = Annotated[
-    # one line a module, in the order of the kinds in the documentation
-    Log1p | Standardise,
+    Ratio
+    | Difference
+    | Product
+    | Polynomials  # interactions
+    | OneHot
+    | Frequency
+    | TargetEncoding  # categorical
+    | Log1p
+    | Clip
+    | Standardise
+    | QuantileBins  # numeric
+    | Impute,
     # -- kinds of temporal and text
     Field(discriminator="kind"),
 ]
