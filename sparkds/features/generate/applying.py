@@ -73,13 +73,13 @@ def with_level(
     """Frame with the columns of one level behind its own; `made` receives their names by title."""
     own = frame.columns
     outputs: list[Output] = []
+    of = inputs_of(generation, frame)
     for derivation in level:
-        of = inputs_of(generation, frame)
         derivation.check(of)
         state = _state(derivation, of, states)
         if not derivation.in_one_row:
             frame = STEPS[derivation.kind](frame, derivation, of, state)
-        own_outputs = derivation.outputs(inputs_of(generation, frame), state)
+        own_outputs = derivation.outputs(of, state)
         made[derivation.title] = [output.name for output in own_outputs]
         outputs += own_outputs
     hold_apart(own, outputs)

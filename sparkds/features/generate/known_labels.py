@@ -14,10 +14,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from sparkds.features.generate.expressions import Inputs
-from sparkds.features.generate.target_encoding import STEP, TargetEncoding
+from sparkds.features.generate.target_encoding import TargetEncoding
 from sparkds.sql import quoted
-
-FOLD, TIME = f"{STEP}_fold", f"{STEP}_time"
 
 
 def with_known_labels(frame: DataFrame, derivation: TargetEncoding, of: Inputs, state: Mapping[str, Any]) -> DataFrame:
@@ -32,11 +30,13 @@ def with_known_labels(frame: DataFrame, derivation: TargetEncoding, of: Inputs, 
     assert derivation.time is not None
     assert derivation.known_at is not None
     y, fold = derivation.label_sql(of), derivation.fold_sql(of)
+    step = derivation.step
+    fold_name, time_name = f"{step}_fold", f"{step}_time"
     time, known = quoted(derivation.time), quoted(derivation.known_at)
     marked = frame.select(
         "*",
-        F.expr(f"case when {of.trains} then {fold} end").alias(FOLD),
-        F.expr(f"case when {of.trains} then {time} end").alias(TIME),
+        F.expr(f"case when {of.trains} then {fold} end").alias(fold_name),
+        F.expr(f"case when {of.trains} then {time} end").alias(time_name),
     )
     training = frame.where(F.expr(of.trains))
     for i, category in [*((str(i), of.category(column)) for i, column in enumerate(derivation.columns)), ("all", "'all'")]:
@@ -52,17 +52,14 @@ def with_known_labels(frame: DataFrame, derivation: TargetEncoding, of: Inputs, 
         )
         before = _of_other_folds(moments, derivation.n_folds)
         found = before.select(
-            F.col("category").alias(f"{STEP}_category"),
-            F.col("fold").alias(f"{STEP}_fold_of"),
-            F.col("at").alias(f"{STEP}_at"),
-            F.struct("n", "total").alias(f"{STEP}_{i}"),
+            F.col("category").alias(f"{step}_category"),
+            F.col("fold").alias(f"{step}_fold_of"),
+            F.col("at").alias(f"{step}_at"),
+            F.struct("n", "total").alias(f"{step}_{i}"),
         )
-        same = (
-            (F.expr(category) == F.col(f"{STEP}_category"))
-            & (F.col(FOLD) == F.col(f"{STEP}_fold_of"))
-            & (F.col(TIME) == F.col(f"{STEP}_at"))
-        )
-        marked = marked.join(found, same, "left").drop(f"{STEP}_category", f"{STEP}_fold_of", f"{STEP}_at")
+        same = F.expr(category) == F.col(f"{step}_category")
+        same &= (F.col(fold_name) == F.col(f"{step}_fold_of")) & (F.col(time_name) == F.col(f"{step}_at"))
+        marked = marked.join(found, same, "left").drop(f"{step}_category", f"{step}_fold_of", f"{step}_at")
     return marked
 
 

@@ -7,7 +7,7 @@ from the whole training slice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,9 +17,6 @@ from sparkds.features.generate.derivation import ColumnsDerivation, Fits, Fitted
 from sparkds.features.generate.expressions import Inputs, double_sql, lookup_sql, text_sql
 from sparkds.hashing import BUCKETS, HEX_DIGITS, SEPARATOR
 from sparkds.sql import quoted
-
-STEP: Final = "__sparkds_target"
-"""Stem of the columns of the step of frames."""
 
 
 class TargetEncoding(ColumnsDerivation):
@@ -166,11 +163,14 @@ class TargetEncoding(ColumnsDerivation):
 
     def _known_sql(self, i: int) -> str:
         """SQL of a training row's code from the columns that the step of frames has made: labels of its category, and of all."""
-        n, total = f"coalesce({STEP}_{i}.n, 0)", f"coalesce({STEP}_{i}.total, 0D)"
-        prior = f"({STEP}_all.total / {STEP}_all.n)"
-        return (
-            f"case when {STEP}_all.n > 0 then ({total} + {double_sql(self.smoothing)} * {prior}) / ({n} + {double_sql(self.smoothing)}) end"
-        )
+        n, total, m = f"coalesce({self.step}_{i}.n, 0)", f"coalesce({self.step}_{i}.total, 0D)", double_sql(self.smoothing)
+        prior = f"({self.step}_all.total / {self.step}_all.n)"
+        return f"case when {self.step}_all.n > 0 then ({total} + {m} * {prior}) / ({n} + {m}) end"
+
+    @property
+    def step(self) -> str:
+        """Stem of the columns that the step of frames makes."""
+        return f"__sparkds_target_{self.fit_hash()}"
 
 
 def without(values: Sequence[float], fold: int | None) -> float:
