@@ -344,6 +344,14 @@ ROOMS = {
     # -- stage profile
     # -- stage history
     # -- stage generate
+    "jobs.stages.generate": (
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
+        | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}
+        | {"table_failures", "tables"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage training_set
     # -- stage select
     # -- stage leakage
@@ -361,6 +369,7 @@ ROOMS = {
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.generate",
             "jobs.stages.register",
         },
         {"pydantic"},

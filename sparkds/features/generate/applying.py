@@ -56,11 +56,23 @@ def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str,
         The state of a derivation is absent.
     """
     own = frame.columns
-    made: dict[str, list[str]] = {}
+    frame, made = _derived(generation, frame, states)
+    names = [output.name for derivation in generation.derivations for output in made[derivation.title]]
+    return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
+
+
+def outputs_of(generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]) -> dict[str, tuple[Output, ...]]:
+    """Derived columns by title of their derivation; raises as `derived_frame`."""
+    return _derived(generation, frame, states)[1]
+
+
+def _derived(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]
+) -> tuple[DataFrame, dict[str, tuple[Output, ...]]]:
+    made: dict[str, tuple[Output, ...]] = {}
     for level in generation.levels:
         frame = with_level(generation, frame, level, states, made)
-    names = [name for derivation in generation.derivations for name in made[derivation.title]]
-    return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
+    return frame, made
 
 
 def with_level(
@@ -68,9 +80,9 @@ def with_level(
     frame: DataFrame,
     level: Sequence[Derivation],
     states: Mapping[str, FittedState],
-    made: dict[str, list[str]],
+    made: dict[str, tuple[Output, ...]],
 ) -> DataFrame:
-    """Frame with the columns of one level behind its own; `made` receives their names by title."""
+    """Frame with the columns of one level behind its own; `made` receives them by title."""
     own = frame.columns
     outputs: list[Output] = []
     of = inputs_of(generation, frame)
@@ -80,7 +92,7 @@ def with_level(
         if not derivation.in_one_row:
             frame = STEPS[derivation.kind](frame, derivation, of, state)
         own_outputs = derivation.outputs(of, state)
-        made[derivation.title] = [output.name for output in own_outputs]
+        made[derivation.title] = own_outputs
         outputs += own_outputs
     hold_apart(own, outputs)
     return frame.select(

@@ -6,6 +6,8 @@ handed over to the Spark modules.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -114,6 +116,12 @@ class Generation(Declaration):
                 told[derivation.title] = derivation.fit_hash(slice_told, before)
             made |= {name: derivation.title for derivation in level for name in derivation.names}
         return told
+
+    @property
+    def rows_hash(self) -> str:
+        """Hash of what derived rows hang on, apart from the versions of states: 16 hexadecimal digits."""
+        told = {"derivations": [d.model_dump(mode="json") for d in self.derivations], "fit": self.fit.sql if self.fit else None}
+        return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
     def fitted(
         self, frame: DataFrame, *, kept: Iterable[FittedState] = (), refit: bool = False, fitted_on: str = ""
