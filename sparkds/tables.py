@@ -212,12 +212,13 @@ class Tables:
         return [commit for commit in self._history(name, limit) or [] if commit.metadata]
 
     def replaced_since(self, name: str, version: int) -> list[tuple[str, str]] | None:
-        """Slices that the commits after `version` say they ``replaced``; None when that is not known of all of them."""
+        """Slices that the commits after `version` say they ``replaced``, or days ``as_of``; None when that is not known of all of them."""
         history = self._history(name, 1)
         assert history is not None
         slices: list[tuple[str, str]] = []
         for commit in self._history(name, history[0].version - version) or []:
-            told = commit.metadata.get("replaced")
+            days = commit.metadata.get("as_of")
+            told = commit.metadata.get("replaced", [[day, day] for day in days] if isinstance(days, list) else None)
             if isinstance(told, list):
                 slices.extend((low, high) for low, high in told)
             elif commit.operation not in UPKEEP:

@@ -22,6 +22,20 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
+GENERATE_STATEMENTS = {"features.states"} | {
+    f"features.generate.{room}"
+    for room in (
+        "categorical",
+        "derivation",
+        "expressions",
+        "fitted_state",
+        "imputation",
+        "interactions",
+        "numeric",
+        "slices",
+        "target_encoding",
+    )
+}
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
@@ -256,6 +270,31 @@ ROOMS = {
     ),
     # -- rooms of profile
     # -- rooms of generate
+    "features.generate": (GENERATE_STATEMENTS | {"features.generate.generation"}, set()),
+    "features.generate.expressions": (NUMBERS | STATEMENTS, set()),
+    "features.generate.derivation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
+    "features.generate.slices": (NUMBERS, {"pydantic"}),
+    "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.target_encoding": (NUMBERS | GENERATE_STATEMENTS | {"hashing"}, {"pydantic"}),
+    "features.generate.known_labels": (NUMBERS | GENERATE_STATEMENTS, {"pyspark"}),
+    "features.generate.null_gate": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    # a declaration's methods hand over to the Spark modules of its own domain
+    "features.generate.generation": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
+        {"pydantic"},
+    ),
+    "features.generate.applying": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.known_labels"},
+        {"pyspark"},
+    ),
+    "features.generate.fitting": (
+        NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
+        {"pyspark"},
+    ),
     # -- rooms of history
     # -- rooms of point in time
     "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
@@ -347,6 +386,14 @@ ROOMS = {
     # -- stage profile
     # -- stage history
     # -- stage generate
+    "jobs.stages.generate": (
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
+        | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}
+        | {"table_failures", "tables"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage training_set
     "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
     "jobs.stages.training_set": (
@@ -379,6 +426,7 @@ ROOMS = {
         {
             "jobs.stages.windows",
             "jobs.stages.training_set",
+            "jobs.stages.generate",
             "jobs.stages.register",
             "jobs.stages.select",
         },
