@@ -14,7 +14,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room: (what it may import of the package, what it may import of others beside the standard library)
 NUMBERS = {"errors", "declaration", "days", "sql"}
 STATEMENTS = {
+    "features.aggregation",
     "features.aggregations",
+    "features.rhythm",
+    "features.rhythm_kernel",
     "features.reduced",
     "features.states",
     "features.windows",
@@ -256,6 +259,9 @@ ROOMS = {
     ),
     # -- rooms of profile
     # -- rooms of generate
+    "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
+    "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
+    "features.rhythm_kernel": (NUMBERS | STATEMENTS, {"numpy"}),
     # -- rooms of history
     # -- rooms of point in time
     # -- rooms of select

@@ -20,6 +20,7 @@ from sparkds.features.aggregations import (
 )
 from sparkds.features.feature_set import Deduplication, FeatureSet, Refunds
 from sparkds.features.rfm import RFM, SEGMENTS, Edges, SegmentRule
+from sparkds.features.rhythm import InterEventMean, InterEventSd, SeasonalityRatio, Share, Trend
 
 __all__ = [
     "RFM",
@@ -34,15 +35,20 @@ __all__ = [
     "Edges",
     "FeatureSet",
     "First",
+    "InterEventMean",
+    "InterEventSd",
     "Last",
     "Max",
     "Mean",
     "Min",
     "Quantile",
     "Refunds",
+    "SeasonalityRatio",
     "SegmentRule",
+    "Share",
     "Std",
     "Sum",
     "SumOfSquares",
     "TopCategory",
+    "Trend",
 ]
