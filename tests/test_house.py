@@ -25,6 +25,9 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
+GENERATE_STATEMENTS = {f"features.generate.{room}" for room in ("derivation", "expressions", "fitted_state", "numeric", "slices")} | {
+    "features.states",
+}
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
@@ -262,6 +265,22 @@ ROOMS = {
     "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
     "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
     "features.rhythm_kernel": (NUMBERS | STATEMENTS, {"numpy"}),
+    "features.generate": (GENERATE_STATEMENTS | {"features.generate.generation"}, set()),
+    "features.generate.expressions": (NUMBERS | STATEMENTS, set()),
+    "features.generate.derivation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
+    "features.generate.slices": (NUMBERS, {"pydantic"}),
+    "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    # a declaration's methods hand over to the Spark modules of its own domain
+    "features.generate.generation": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
+        {"pydantic"},
+    ),
+    "features.generate.applying": (NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation"}, {"pyspark"}),
+    "features.generate.fitting": (
+        NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
+        {"pyspark"},
+    ),
     # -- rooms of history
     # -- rooms of point in time
     # -- rooms of select
