@@ -25,9 +25,9 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
-GENERATE_STATEMENTS = {f"features.generate.{room}" for room in ("derivation", "expressions", "fitted_state", "numeric", "slices")} | {
-    "features.states",
-}
+GENERATE_STATEMENTS = {
+    f"features.generate.{room}" for room in ("calendar", "derivation", "expressions", "fitted_state", "latent", "numeric", "slices", "text")
+} | {"features.states"}
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
@@ -271,12 +271,20 @@ ROOMS = {
     "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
     "features.generate.slices": (NUMBERS, {"pydantic"}),
     "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.calendar": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.given": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    "features.generate.latent": (set(), {"numpy", "scipy"}),
+    "features.generate.text": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pydantic"}),
+    "features.generate.text_steps": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pandas", "pyspark"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.generate.generation": (
         NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
         {"pydantic"},
     ),
-    "features.generate.applying": (NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation"}, {"pyspark"}),
+    "features.generate.applying": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.text_steps"},
+        {"pyspark"},
+    ),
     "features.generate.fitting": (
         NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
         {"pyspark"},

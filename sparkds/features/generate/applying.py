@@ -12,17 +12,22 @@ from typing import Any, Final
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkds.errors import ColumnError, TableError
+from sparkds.errors import ColumnError, ConfigError, TableError
 from sparkds.features.generate.derivation import Derivation, Output
 from sparkds.features.generate.expressions import Inputs
 from sparkds.features.generate.fitted_state import FittedState
 from sparkds.features.generate.generation import Generation
+from sparkds.features.generate.text_steps import with_components, with_previous, with_weights
 from sparkds.sql import quoted
 
 Step = Callable[[DataFrame, Any, Inputs, Mapping[str, Any]], DataFrame]
 """Gives the frame with every row and column it had, in any order of rows, and the columns that `outputs` of the derivation reads."""
 
-STEPS: Final[dict[str, Step]] = {}
+STEPS: Final[dict[str, Step]] = {
+    "time_since_previous": with_previous,
+    "tf_idf": with_weights,
+    "text_svd": with_components,
+}
 """Kind to its step of frames, for kinds whose columns do not follow from the row alone."""
 
 
@@ -31,7 +36,9 @@ def inputs_of(generation: Generation, frame: DataFrame, where: str = "the frame"
     return Inputs(dict(frame.dtypes), generation.fit.sql if generation.fit else "false", where)
 
 
-def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]) -> DataFrame:
+def derived_frame(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None = None
+) -> DataFrame:
     """Frame with the derived columns behind its own, in the order of the declaration.
 
     Parameters
@@ -41,6 +48,8 @@ def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str,
         Of the columns that the states were fitted on; any rows.
     states : mapping of title to FittedState
         Of every derivation that fits anything.
+    steps : mapping of kind to Step, optional
+        Steps of frames from outside, beside `STEPS`.
 
     Returns
     -------
@@ -57,7 +66,7 @@ def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str,
     own = frame.columns
     made: dict[str, list[str]] = {}
     for level in generation.levels:
-        frame = with_level(generation, frame, level, states, made)
+        frame = with_level(generation, frame, level, states, made, steps)
     names = [name for derivation in generation.derivations for name in made[derivation.title]]
     return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
 
@@ -68,6 +77,7 @@ def with_level(
     level: Sequence[Derivation],
     states: Mapping[str, FittedState],
     made: dict[str, list[str]],
+    steps: Mapping[str, Step] | None = None,
 ) -> DataFrame:
     """Frame with the columns of one level behind its own; `made` receives their names by title."""
     own = frame.columns
@@ -77,7 +87,7 @@ def with_level(
         derivation.check(of)
         state = _state(derivation, of, states)
         if not derivation.in_one_row:
-            frame = STEPS[derivation.kind](frame, derivation, of, state)
+            frame = _step(derivation, steps)(frame, derivation, of, state)
         own_outputs = derivation.outputs(inputs_of(generation, frame), state)
         made[derivation.title] = [output.name for output in own_outputs]
         outputs += own_outputs
@@ -86,6 +96,15 @@ def with_level(
         *(F.col(quoted(name)) for name in own),
         *(F.expr(f"cast({output.sql} as {output.dtype})").alias(output.name) for output in outputs),
     )
+
+
+def _step(derivation: Derivation, steps: Mapping[str, Step] | None) -> Step:
+    known = {**STEPS, **(steps or {})}
+    if derivation.kind not in known:
+        raise ConfigError(
+            f"'{derivation.title}' is composed with another domain; run it in the feature job, or pass a step for {derivation.kind}"
+        )
+    return known[derivation.kind]
 
 
 def hold_apart(own: Sequence[str], outputs: Sequence[Output]) -> None:
