@@ -25,9 +25,23 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
-GENERATE_STATEMENTS = {
-    f"features.generate.{room}" for room in ("calendar", "derivation", "expressions", "fitted_state", "latent", "numeric", "slices", "text")
-} | {"features.states"}
+GENERATE_STATEMENTS = {"features.states"} | {
+    f"features.generate.{room}"
+    for room in (
+        "calendar",
+        "categorical",
+        "derivation",
+        "expressions",
+        "fitted_state",
+        "imputation",
+        "interactions",
+        "latent",
+        "numeric",
+        "slices",
+        "target_encoding",
+        "text",
+    )
+}
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
@@ -276,13 +290,19 @@ ROOMS = {
     "features.generate.latent": (set(), {"numpy", "scipy"}),
     "features.generate.text": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pydantic"}),
     "features.generate.text_steps": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pandas", "pyspark"}),
+    "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.target_encoding": (NUMBERS | GENERATE_STATEMENTS | {"hashing"}, {"pydantic"}),
+    "features.generate.known_labels": (NUMBERS | GENERATE_STATEMENTS, {"pyspark"}),
+    "features.generate.null_gate": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.generate.generation": (
         NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
         {"pydantic"},
     ),
     "features.generate.applying": (
-        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.text_steps"},
+        NUMBERS | GENERATE_STATEMENTS | {f"features.generate.{room}" for room in ("generation", "known_labels", "text_steps")},
         {"pyspark"},
     ),
     "features.generate.fitting": (
@@ -294,6 +314,11 @@ ROOMS = {
     # -- rooms of select
     # -- rooms of leakage
     # -- rooms of registry
+    "features.registry": (set(), set()),
+    "features.registry.definitions": ({"features.feature_set"}, set()),
+    "features.registry.lineage": ({"features.feature_set", "features.registry.definitions"}, set()),
+    "features.registry.records": ({"errors", "features.registry.lineage"}, set()),
+    "features.registry.catalog_facts": ({"sql", "features.registry.records"}, set()),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -321,24 +346,51 @@ ROOMS = {
         NUMBERS
         | STATEMENTS
         | SPARK
-        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"},
+        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"}
+        | {"jobs.stages.feature_versions", "features.registry.lineage"},
+        {"pydantic", "pyspark"},
+    ),
+    "jobs.stages.feature_versions": (
+        {"commits", "sql", "tables", "jobs", "jobs.feature_tables", "features.feature_set", "features.registry.definitions"}
+        | {"features.snapshots", "features.tiles"},
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
     # -- stage history
     # -- stage generate
+    "jobs.stages.generate": (
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
+        | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}
+        | {"table_failures", "tables"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage training_set
     # -- stage select
     # -- stage leakage
     # -- stage register
+    "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
+    "jobs.stages.register": (
+        {"", "collect", "commits", "errors", "sessions", "tables", "jobs.registry_table", "jobs.status", "jobs.stages.stage"}
+        | {"features.registry.catalog_facts", "features.registry.lineage", "features.registry.records", "jobs.stages.feature_versions"},
+        {"pydantic"},
+    ),
+    "feature_commands": (
+        {"", "errors", "locations", "sessions", "tables", "features.registry.lineage", "features.registry.records", "jobs.registry_table"},
+        {"click"},
+    ),
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.generate",
+            "jobs.stages.register",
         },
         {"pydantic"},
     ),
     "jobs.feature_engineering_pipeline": (
-        STATEMENTS | {"tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
+        STATEMENTS
+        | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
     "jobs.training_tables": ({"tables"}, set()),

@@ -17,6 +17,7 @@ from sparkds.features.generate.derivation import Derivation, Output
 from sparkds.features.generate.expressions import Inputs
 from sparkds.features.generate.fitted_state import FittedState
 from sparkds.features.generate.generation import Generation
+from sparkds.features.generate.known_labels import with_known_labels
 from sparkds.features.generate.text_steps import with_components, with_previous, with_weights
 from sparkds.sql import quoted
 
@@ -24,6 +25,7 @@ Step = Callable[[DataFrame, Any, Inputs, Mapping[str, Any]], DataFrame]
 """Gives the frame with every row and column it had, in any order of rows, and the columns that `outputs` of the derivation reads."""
 
 STEPS: Final[dict[str, Step]] = {
+    "target_encoding": with_known_labels,
     "time_since_previous": with_previous,
     "tf_idf": with_weights,
     "text_svd": with_components,
@@ -64,11 +66,25 @@ def derived_frame(
         The state of a derivation is absent.
     """
     own = frame.columns
-    made: dict[str, list[str]] = {}
+    frame, made = _derived(generation, frame, states, steps)
+    names = [output.name for derivation in generation.derivations for output in made[derivation.title]]
+    return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
+
+
+def outputs_of(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None = None
+) -> dict[str, tuple[Output, ...]]:
+    """Derived columns by title of their derivation; raises as `derived_frame`."""
+    return _derived(generation, frame, states, steps)[1]
+
+
+def _derived(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None
+) -> tuple[DataFrame, dict[str, tuple[Output, ...]]]:
+    made: dict[str, tuple[Output, ...]] = {}
     for level in generation.levels:
         frame = with_level(generation, frame, level, states, made, steps)
-    names = [name for derivation in generation.derivations for name in made[derivation.title]]
-    return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
+    return frame, made
 
 
 def with_level(
@@ -76,20 +92,20 @@ def with_level(
     frame: DataFrame,
     level: Sequence[Derivation],
     states: Mapping[str, FittedState],
-    made: dict[str, list[str]],
+    made: dict[str, tuple[Output, ...]],
     steps: Mapping[str, Step] | None = None,
 ) -> DataFrame:
-    """Frame with the columns of one level behind its own; `made` receives their names by title."""
+    """Frame with the columns of one level behind its own; `made` receives them by title."""
     own = frame.columns
     outputs: list[Output] = []
+    of = inputs_of(generation, frame)
     for derivation in level:
-        of = inputs_of(generation, frame)
         derivation.check(of)
         state = _state(derivation, of, states)
         if not derivation.in_one_row:
             frame = _step(derivation, steps)(frame, derivation, of, state)
-        own_outputs = derivation.outputs(inputs_of(generation, frame), state)
-        made[derivation.title] = [output.name for output in own_outputs]
+        own_outputs = derivation.outputs(of, state)
+        made[derivation.title] = own_outputs
         outputs += own_outputs
     hold_apart(own, outputs)
     return frame.select(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -153,8 +153,10 @@ class Derivation(Declaration):
     kind: str
     name: str | None = Field(default=None, min_length=1, description="name in states and messages; kind(columns) if absent")
 
-    in_one_row: ClassVar[bool] = True
-    """Whether its columns follow from the row alone; otherwise `applying.STEPS` has a step of frames for its kind."""
+    @property
+    def in_one_row(self) -> bool:
+        """Whether its columns follow from the row alone; otherwise `applying.STEPS` has a step of frames for its kind."""
+        return True
 
     @property
     def title(self) -> str:

@@ -6,6 +6,8 @@ handed over to the Spark modules.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -13,10 +15,14 @@ from pydantic import Field, model_validator
 
 from sparkds.declaration import Declaration
 from sparkds.features.generate.calendar import Calendar, Holiday, TimeSincePrevious
+from sparkds.features.generate.categorical import Frequency, OneHot
 from sparkds.features.generate.derivation import Derivation
 from sparkds.features.generate.fitted_state import FittedState
-from sparkds.features.generate.numeric import Log1p, Standardise
+from sparkds.features.generate.imputation import Impute
+from sparkds.features.generate.interactions import Difference, Polynomials, Product, Ratio
+from sparkds.features.generate.numeric import Clip, Log1p, QuantileBins, Standardise
 from sparkds.features.generate.slices import NullGate, Slice
+from sparkds.features.generate.target_encoding import TargetEncoding
 from sparkds.features.generate.text import Embedding, TextSvd, TfIdf
 
 if TYPE_CHECKING:
@@ -26,9 +32,18 @@ if TYPE_CHECKING:
     from sparkds.features.generate.fitting import Given
 
 AnyDerivation = Annotated[
-    # one line a module, in the order of the kinds in the documentation
-    Log1p
+    Ratio
+    | Difference
+    | Product
+    | Polynomials  # interactions
+    | OneHot
+    | Frequency
+    | TargetEncoding  # categorical
+    | Log1p
+    | Clip
     | Standardise
+    | QuantileBins  # numeric
+    | Impute
     # -- kinds of temporal and text
     | Calendar
     | Holiday
@@ -112,6 +127,12 @@ class Generation(Declaration):
                 told[derivation.title] = derivation.fit_hash(slice_told, before)
             made |= {name: derivation.title for derivation in level for name in derivation.names}
         return told
+
+    @property
+    def rows_hash(self) -> str:
+        """Hash of what derived rows hang on, apart from the versions of states: 16 hexadecimal digits."""
+        told = {"derivations": [d.model_dump(mode="json") for d in self.derivations], "fit": self.fit.sql if self.fit else None}
+        return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
     def fitted(
         self,

@@ -10,10 +10,12 @@ from typing import Annotated
 from pydantic import Field
 
 # one line a stage, in the order of the road
+from sparkds.jobs.stages.generate import GenerateStage
+from sparkds.jobs.stages.register import RegisterStage
 from sparkds.jobs.stages.windows import WindowsStage
 
 AnyStage = Annotated[
     # one line a stage, in the order of the road
-    WindowsStage,
+    WindowsStage | GenerateStage | RegisterStage,
     Field(discriminator="kind"),
 ]
