@@ -358,8 +358,16 @@ ROOMS = {
     # -- stage profile
     # -- stage history
     # -- stage generate
-    "jobs.stages.generate": (
+    "jobs.stages.outside": (
         NUMBERS
+        | GENERATE_STATEMENTS
+        | {"features.generate.applying", "features.generate.given", "jobs.stages.stage", "sessions", "tracking", "models"}
+        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "scoring", "signature")},
+        {"mlflow", "pyspark"},
+    ),
+    "jobs.stages.generate": (
+        {"jobs.stages.outside"}
+        | NUMBERS
         | GENERATE_STATEMENTS
         | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
         | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}

@@ -102,7 +102,7 @@ def with_level(
     for derivation in level:
         derivation.check(of)
         state = _state(derivation, of, states)
-        if not derivation.in_one_row:
+        if derivation.stepped:
             frame = _step(derivation, steps)(frame, derivation, of, state)
         own_outputs = derivation.outputs(of, state)
         made[derivation.title] = own_outputs

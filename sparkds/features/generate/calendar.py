@@ -218,8 +218,12 @@ class Holiday(TimeDerivation):
                 f"column '{self.region}' in {of.where} has type {of.dtype(self.region)}; a region is a string: cast it before"
             )
 
+    @property
+    def given(self) -> str:
+        return "" if self.table is None else f"the dates of table '{self.table}'"
+
     def fits(self, of: Inputs) -> Fits:
-        return NOTHING if self.table is None else Fits(given=f"the dates of table '{self.table}'")
+        return Fits(given=self.given) if self.given else NOTHING
 
     def state(self, fitted: Fitted) -> State:
         """Dates of each region, ascending.
@@ -278,8 +282,11 @@ class TimeSincePrevious(TimeDerivation):
     tie: str = Field(min_length=1, description="column that orders rows of one instant")
     unit: Literal["seconds", "days"] = Field(description="seconds, or days of 24 hours")
 
-    in_one_row: ClassVar[bool] = False
     needs_zone: ClassVar[bool] = False
+
+    @property
+    def in_one_row(self) -> bool:
+        return False
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -155,8 +155,18 @@ class Derivation(Declaration):
 
     @property
     def in_one_row(self) -> bool:
-        """Whether its columns follow from the row alone; otherwise `applying.STEPS` has a step of frames for its kind."""
+        """Whether its columns follow from the row alone, so that other rows need not be derived again."""
         return True
+
+    @property
+    def stepped(self) -> bool:
+        """Whether its expressions read columns that a step of frames makes before; `applying.STEPS` has those of this domain."""
+        return not self.in_one_row
+
+    @property
+    def given(self) -> str:
+        """What it takes from outside the frame when it is fitted, e.g. ``the dates of table 'holidays'``; empty for nothing."""
+        return ""
 
     @property
     def title(self) -> str:

@@ -6,7 +6,7 @@ its TF-IDF and its components are zero.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -116,7 +116,9 @@ class TermDerivation(Derivation):
     norm: Literal["l2", "none"] = Field(default="l2", description="l2: weights of unit Euclidean length")
     min_token_length: int = Field(default=1, ge=1, description="shorter tokens are left out")
 
-    in_one_row: ClassVar[bool] = False
+    @property
+    def stepped(self) -> bool:
+        return True
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -309,8 +311,8 @@ class TextSvd(TermDerivation):
 class Embedding(Derivation):
     """Outputs of an MLflow pyfunc model for a text column, by the scoring path; the version is pinned in the state.
 
-    A null or blank text is zero in every column; a text on which the model fails is null there (hold such columns with `gate`). The model
-    takes one column; it is composed by the feature job, since models are another domain.
+    A null text, and one of nothing but spaces, is zero in every column; a text on which the model fails is null there, so hold the columns
+    with `gate`. The model takes one text; it is composed by the feature job, since models are another domain.
 
     Attributes
     ----------
@@ -327,7 +329,9 @@ class Embedding(Derivation):
     column: str = Field(min_length=1, description="text column")
     dimensions: Annotated[int, Field(ge=1, le=MOST_ARRAY)] | tuple[str, ...] = Field(description="number of outputs, or their names")
 
-    in_one_row: ClassVar[bool] = False
+    @property
+    def stepped(self) -> bool:
+        return True
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -351,8 +355,12 @@ class Embedding(Derivation):
     def check(self, of: Inputs) -> None:
         check_text(self.column, of)
 
+    @property
+    def given(self) -> str:
+        return f"the version of model '{self.model}'"
+
     def fits(self, of: Inputs) -> Fits:
-        return Fits(given=f"the version of model '{self.model}'")
+        return Fits(given=self.given)
 
     def state(self, fitted: Fitted) -> State:
         """Version that the model's address meant.
