@@ -170,8 +170,8 @@ class Derivation(Declaration):
 
     @property
     def title(self) -> str:
-        """Name as given, or ``kind(columns)``."""
-        return self.name or f"{self.kind}({', '.join(self.inputs)})"
+        """Name as given, or ``kind(columns)``, many columns told by their number."""
+        return self.name or f"{self.kind}({told_columns(self.inputs)})"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -226,6 +226,17 @@ class Derivation(Declaration):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def told_columns(columns: Sequence[str]) -> str:
+    """Columns as a title tells them.
+
+    Examples
+    --------
+    >>> told_columns("abcdefg")
+    'a, b, c, d, … 7 columns'
+    """
+    return ", ".join(columns if len(columns) <= 6 else (*columns[:4], f"… {len(columns)} columns"))
+
+
 class ColumnsDerivation(Derivation):
     """A derivation that makes one column of each of its columns.
 
@@ -245,6 +256,11 @@ class ColumnsDerivation(Derivation):
         if len(set(columns)) < len(columns):
             raise ValueError(f"column '{next(c for c in columns if columns.count(c) > 1)}' is given twice; give each once")
         return columns
+
+    @property
+    def title(self) -> str:
+        usual = self.suffix == type(self).model_fields["suffix"].default
+        return self.name or f"{self.kind}({told_columns(self.columns)})" + ("" if usual else f" {self.suffix}")
 
     @property
     def inputs(self) -> tuple[str, ...]:

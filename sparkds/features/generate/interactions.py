@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sparkds.features.generate.derivation import ColumnsDerivation, Derivation, Output, State
+from sparkds.features.generate.derivation import ColumnsDerivation, Derivation, Output, State, told_columns
 from sparkds.features.generate.expressions import WHOLE_BITS, WHOLE_DIGITS, Inputs, text_sql
 from sparkds.features.states import DECIMAL_DIGITS, decimal_type
 
@@ -177,8 +177,7 @@ class Polynomials(Derivation):
 
     @property
     def title(self) -> str:
-        shown = self.columns if len(self.columns) <= 5 else (*self.columns[:4], f"… {len(self.columns)} columns")
-        return self.name or f"polynomials({', '.join(shown)}; {self.degree})"
+        return self.name or f"polynomials({told_columns(self.columns)}; {self.degree})"
 
     @property
     def inputs(self) -> tuple[str, ...]:

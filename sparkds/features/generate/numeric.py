@@ -264,7 +264,7 @@ def declared_sql(value: float | int | str | bool, column: str, of: Inputs) -> st
     """
     dtype = of.dtype(column)
     digits = (WHOLE_DIGITS[dtype], 0) if dtype in WHOLE_DIGITS else decimal_type(dtype)
-    fits = True
+    fits, told = True, value
     if dtype == "boolean" or isinstance(value, bool):
         fits = dtype == "boolean" and isinstance(value, bool)
     elif digits is not None or is_float(dtype):
@@ -274,7 +274,7 @@ def declared_sql(value: float | int | str | bool, column: str, of: Inputs) -> st
             fits = exact == round(exact, digits[1]) and abs(exact) < 10 ** (digits[0] - digits[1])
             if fits and dtype in WHOLE_BITS:
                 fits = -(2 ** (WHOLE_BITS[dtype] - 1)) <= exact < 2 ** (WHOLE_BITS[dtype] - 1)
-            value = f"{exact:f}"
+            told = f"{exact.quantize(Decimal(1).scaleb(-digits[1])):f}" if fits else ""
     elif dtype == "date":
         try:
             fits = date.fromisoformat(str(value)) is not None
@@ -286,4 +286,4 @@ def declared_sql(value: float | int | str | bool, column: str, of: Inputs) -> st
         raise ColumnError(
             f"value {value!r} does not fit column '{column}' of type {dtype} in {of.where}; give a value of that type, or cast the column"
         )
-    return value_sql(int(Decimal(value)) if dtype in WHOLE_BITS else value, dtype)
+    return value_sql(told, dtype)

@@ -79,10 +79,6 @@ class TargetEncoding(ColumnsDerivation):
         times = [column for column in (self.time, self.known_at) if column is not None]
         return tuple(dict.fromkeys((*self.columns, self.label, *self.by, *times)))
 
-    @property
-    def title(self) -> str:
-        return self.name or f"{self.kind}({', '.join(self.columns)})"
-
     def check(self, of: Inputs) -> None:
         for column in (*self.columns, *self.by):
             of.category(column)
