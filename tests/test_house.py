@@ -95,7 +95,7 @@ ROOMS = {
     "features.schedule": (NUMBERS, {"pydantic"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.feature_set": (NUMBERS | STATEMENTS | {"features.tiles", "features.snapshots"}, {"pydantic"}),
-    "features": (STATEMENTS | {"features.feature_set"}, set()),
+    "features": (STATEMENTS | {"features.feature_set", "features.labels", "features.point_in_time"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
@@ -311,7 +311,48 @@ ROOMS = {
     ),
     # -- rooms of history
     # -- rooms of point in time
+    "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
+    "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
+    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.label_columns": (
+        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        {"pyspark"},
+    ),
+    "features.training_set_statistics": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "instants", "features.as_of_join", "features.point_in_time"},
+        {"pyspark"},
+    ),
     # -- rooms of select
+    "stats.stability": ({"stats.arguments"}, {"numpy"}),
+    "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
+    "features.select.declaration": ({"declaration"}, {"pydantic"}),
+    "features.select.rules": ({"features.select.declaration"}, set()),
+    "features.select.decisions": (set(), set()),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn", "threadpoolctl"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy", "threadpoolctl"}),
+    "features.select.column_figures": (
+        {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
+        {"numpy", "pyspark"},
+    ),
+    "features.select.correlation": ({"blocks", "collect", "features.relevance"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.select.sample": (
+        {"collect", "sql", "features.relevance", "features.select.declaration"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.select.selection": (
+        NUMBERS
+        | {"collect", "features.relevance", "stats.relevance", "stats.stability"}
+        | {
+            f"features.select.{room}"
+            for room in ("column_figures", "correlation", "decisions", "declaration", "elimination", "importance", "rules", "sample")
+        },
+        {"numpy", "pyspark"},
+    ),
+    "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
+    "features.relevance": (
+        NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of leakage
     # -- rooms of registry
     "features.registry": (set(), set()),
@@ -328,11 +369,12 @@ ROOMS = {
     "table_failures": ({"errors"}, set()),
     "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
+    "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.training": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.labels": ({"errors", "figures.canvas"}, {"matplotlib", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -375,7 +417,21 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     # -- stage training_set
+    "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
+    "jobs.stages.training_set": (
+        NUMBERS
+        | {"collect", "instants", "sessions", "tracking", "jobs", "jobs.status", "jobs.stages.stage", "jobs.training_set_tables"}
+        | {"features.label_columns", "features.labels", "features.point_in_time", "features.training_set_statistics"},
+        {"mlflow", "pydantic"},
+    ),
     # -- stage select
+    "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
+    "jobs.stages.select": (
+        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage leakage
     # -- stage register
     "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
@@ -392,7 +448,9 @@ ROOMS = {
         {
             "jobs.stages.windows",
             "jobs.stages.generate",
+            "jobs.stages.training_set",
             "jobs.stages.register",
+            "jobs.stages.select",
         },
         {"pydantic"},
     ),
@@ -401,7 +459,7 @@ ROOMS = {
         | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
-    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.training_tables": ({"", "collect", "errors", "tables"}, set()),
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
@@ -485,6 +543,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -510,13 +569,12 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
-    "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (
@@ -531,8 +589,9 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo", "training_set"}, {"pyspark"}),
-    "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
+    "demo_road": ({"", "cli", "demo", "datasets"}, set()),
+    "demo": ({"", "cli", "demo_models", "demo_road", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
         {"pyspark"},

@@ -10,6 +10,7 @@ from sparkds.features.generate.imputation import Impute
 from sparkds.features.generate.interactions import Difference, Polynomials, Product, Ratio
 from sparkds.features.generate.numeric import Clip, Log1p, QuantileBins, Standardise
 from sparkds.features.generate.slices import NullGate, Slice
+from sparkds.features.generate.target_encoding import TargetEncoding
 from sparkds.features.generate.text import Embedding, Hashing, TextSvd, TfIdf, Vocabulary
 
 __all__ = [
