@@ -14,7 +14,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room: (what it may import of the package, what it may import of others beside the standard library)
 NUMBERS = {"errors", "declaration", "days", "sql"}
 STATEMENTS = {
+    "features.aggregation",
     "features.aggregations",
+    "features.rhythm",
+    "features.rhythm_kernel",
     "features.reduced",
     "features.states",
     "features.windows",
@@ -25,15 +28,18 @@ STATEMENTS = {
 GENERATE_STATEMENTS = {"features.states"} | {
     f"features.generate.{room}"
     for room in (
+        "calendar",
         "categorical",
         "derivation",
         "expressions",
         "fitted_state",
         "imputation",
         "interactions",
+        "latent",
         "numeric",
         "slices",
         "target_encoding",
+        "text",
     )
 }
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
@@ -270,12 +276,20 @@ ROOMS = {
     ),
     # -- rooms of profile
     # -- rooms of generate
+    "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
+    "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
+    "features.rhythm_kernel": (NUMBERS | STATEMENTS, {"numpy"}),
     "features.generate": (GENERATE_STATEMENTS | {"features.generate.generation"}, set()),
     "features.generate.expressions": (NUMBERS | STATEMENTS, set()),
     "features.generate.derivation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
     "features.generate.slices": (NUMBERS, {"pydantic"}),
     "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.calendar": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.given": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    "features.generate.latent": (set(), {"numpy", "scipy"}),
+    "features.generate.text": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pydantic"}),
+    "features.generate.text_steps": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pandas", "pyspark"}),
     "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
@@ -288,7 +302,7 @@ ROOMS = {
         {"pydantic"},
     ),
     "features.generate.applying": (
-        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.known_labels"},
+        NUMBERS | GENERATE_STATEMENTS | {f"features.generate.{room}" for room in ("generation", "known_labels", "text_steps")},
         {"pyspark"},
     ),
     "features.generate.fitting": (
@@ -386,8 +400,16 @@ ROOMS = {
     # -- stage profile
     # -- stage history
     # -- stage generate
-    "jobs.stages.generate": (
+    "jobs.stages.outside": (
         NUMBERS
+        | GENERATE_STATEMENTS
+        | {"features.generate.applying", "features.generate.given", "jobs.stages.stage", "sessions", "tracking", "models"}
+        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "scoring", "signature")},
+        {"mlflow", "pyspark"},
+    ),
+    "jobs.stages.generate": (
+        {"jobs.stages.outside"}
+        | NUMBERS
         | GENERATE_STATEMENTS
         | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
         | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}

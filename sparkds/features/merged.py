@@ -14,6 +14,7 @@ import numpy as np
 
 from sparkds.errors import DataError
 from sparkds.features.reduced import Mask, Reduced
+from sparkds.features.rhythm_kernel import periodic_sum, squared_gaps
 from sparkds.features.states import State
 from sparkds.features.windows import Array, Block, IntArray, Window
 
@@ -153,6 +154,12 @@ class MergedStates:
     def _last(self, state: State) -> dict[Window, Reduced]:
         return self._picked(state, self.block.last_row)
 
+    def _gaps(self, state: State) -> dict[Window, Reduced]:
+        first, last = (self.number(s) for s in ends_of(state, self.columns))
+        inside = self.number(state).values.astype(object)
+        sums = squared_gaps(self.block, first.values, last.values, first.valid, inside, self.windows[state])
+        return {w: Reduced(values, np.ones(len(values), dtype=bool)) for w, values in sums.items()}
+
     def _picked(self, state: State, row_of: Any) -> dict[Window, Reduced]:
         column = self.columns[state]
         assert isinstance(column, NumberColumn | PickColumn), state
@@ -209,6 +216,10 @@ class MergedStates:
             self._items[state, q] = {w: Reduced(item, valid) for w, (item, valid) in found.items()}
         return self._items[state, q]
 
+    def periodic(self, state: State, window: int, period: int, half_width: int) -> Array:
+        """Sum of `state` over the days of the window that are near a multiple of `period` before `as_of`."""
+        return periodic_sum(self.block, _wide(self.number(state).values), window, period, half_width)
+
     def union(self, state: State) -> tuple[IntArray, IntArray, IntArray]:
         """Entity, item and summed count of every different (entity, item), sorted: the merge over all rows."""
         column = self.columns[state]
@@ -235,6 +246,9 @@ class _OneWindow:
     def as_of(self) -> Array:
         return self.states.block.as_of
 
+    def within(self, window: Window) -> _OneWindow:
+        return self.states.of(window)
+
     def __call__(self, state: State) -> Reduced:
         return self.states.reduced(state)[self.window]
 
@@ -253,6 +267,10 @@ class _OneWindow:
     def ranked(self, state: State, q: float) -> Reduced:
         return self.states.ranked(state, q)[self.window]
 
+    def periodic(self, state: State, period: int, half_width: int) -> Array:
+        assert self.window is not None
+        return self.states.periodic(state, self.window, period, half_width)
+
 
 def moments_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State]:
     """Count and total of the same column and predicate as an M2 state."""
@@ -260,6 +278,14 @@ def moments_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State
     n = next(s for s in same if s.suffix == "n")
     total = next(s for s in same if s.suffix == "total")
     return n, total
+
+
+def ends_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State]:
+    """First and last instant of the events that a state of squared gaps is about."""
+    same = [s for s in columns if (s.where, s.during) == (state.where, state.during)]
+    first = next(s for s in same if s.suffix == "first_instant")
+    last = next(s for s in same if s.suffix == "last_instant")
+    return first, last
 
 
 def check_fits(values: Array, valid: Mask, digits: int, column: str) -> Array:

@@ -167,8 +167,12 @@ class Block:
         """First row inside the window for every cell: (n_cells,)."""
         if window not in self._begins:
             assert window is not None
-            self._begins[window] = self._rows_until(self.slot(self.day + window)).ravel()[self.cell]
+            self._begins[window] = self.after_lag(window)
         return self._begins[window]
+
+    def after_lag(self, lag: int) -> IntArray:
+        """First row that is less than `lag` days before ``as_of`` for every cell: (n_cells,)."""
+        return self._rows_until(self.slot(self.day + lag)).ravel()[self.cell]
 
     def _rings(self, windows: Sequence[Window]) -> list[tuple[int, IntArray, IntArray]]:
         """Disjoint row ranges between one window and the next longer one, shortest first."""

@@ -15,7 +15,4 @@ from sparkds.jobs.stages.select import SelectStage
 from sparkds.jobs.stages.training_set import TrainingSetStage
 from sparkds.jobs.stages.windows import WindowsStage
 
-AnyStage = Annotated[
-    WindowsStage | GenerateStage | TrainingSetStage | SelectStage | RegisterStage,
-    Field(discriminator="kind"),
-]
+AnyStage = Annotated[WindowsStage | GenerateStage | TrainingSetStage | SelectStage | RegisterStage, Field(discriminator="kind")]
