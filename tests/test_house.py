@@ -257,6 +257,11 @@ ROOMS = {
     # -- rooms of profile
     # -- rooms of generate
     # -- rooms of history
+    "features.change_points": (NUMBERS | STATEMENTS, {"numpy"}),
+    "features.history": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of point in time
     # -- rooms of select
     # -- rooms of leakage
@@ -517,6 +522,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and room(path) not in ("collect", "tables", "locations"):
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
+                "features.history",
                 "features.snapshots",
                 "experiments.arrow",
                 "experiments.headcounts",

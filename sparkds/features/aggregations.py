@@ -67,6 +67,11 @@ class Aggregation(Declaration):
         """States that a tile must hold for this aggregation."""
         raise TypeError(f"{type(self).__name__} needs no state")
 
+    @property
+    def counts_from(self) -> State | None:
+        """State of the day from which this counts days up to `as_of`, so that it moves without an event; None for all else."""
+        return None
+
     def output_type(self, of: TileTypes) -> str:
         """Spark type of the feature, from the types of the tile columns."""
         raise TypeError(f"{type(self).__name__} has no output type")
@@ -356,6 +361,10 @@ class DaysSinceLast(Aggregation):
     def needs(self) -> tuple[State, ...]:
         return (states.LastDay(where=self.where),)
 
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
+
     def output_type(self, of: TileTypes) -> str:
         return "int"
 
@@ -373,6 +382,10 @@ class DaysSinceFirst(Aggregation):
     @property
     def needs(self) -> tuple[State, ...]:
         return (states.FirstDay(where=self.where),)
+
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
 
     def output_type(self, of: TileTypes) -> str:
         return "int"
