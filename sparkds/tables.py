@@ -52,6 +52,10 @@ class TableSpec:
     definition_hash : str, optional
         Rows of another definition are refused.
     change_feed : bool
+    deletion_vectors : bool
+        Whether an update marks rows instead of writing their files again.
+    facts : mapping
+        Further properties that readers of the table look up.
     """
 
     comment: str = ""
@@ -60,6 +64,8 @@ class TableSpec:
     cluster_by: tuple[str, ...] = ()
     definition_hash: str | None = None
     change_feed: bool = False
+    deletion_vectors: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def properties(self) -> dict[str, str]:
@@ -69,6 +75,9 @@ class TableSpec:
             told[HASH_PROPERTY] = self.definition_hash
         if self.change_feed:
             told["delta.enableChangeDataFeed"] = "true"
+        if self.deletion_vectors:
+            told["delta.enableDeletionVectors"] = "true"
+        told.update(self.facts)
         skipping = dict.fromkeys((*self.cluster_by, *self.keys))
         if skipping:
             told["delta.dataSkippingStatsColumns"] = ",".join(quoted(name) for name in skipping)
@@ -208,6 +217,12 @@ class Tables:
         """Newest commits of this package, the newest first; none when there is no table."""
         return [commit for commit in self._history(name, limit) or [] if commit.metadata]
 
+    def commits_since(self, name: str, version: int) -> list[Commit]:
+        """Commits after `version` that changed rows, whoever wrote them, the newest first."""
+        newest = self.version(name)
+        later = self._history(name, newest - version) or [] if newest > version else []
+        return [commit for commit in later if commit.operation not in UPKEEP]
+
     def replaced_since(self, name: str, version: int) -> list[tuple[str, str]] | None:
         """Slices that the commits after `version` say they ``replaced``; None when that is not known of all of them."""
         history = self._history(name, 1)
@@ -329,7 +344,9 @@ class Tables:
             return dataclasses.replace(history[0], rows=0)
         return history[0]
 
-    def merge(self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec) -> Commit:
+    def merge(
+        self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec, gone: str | None = None
+    ) -> Commit:
         """Update the rows whose keys are in `frame` and insert the others, in one commit.
 
         Parameters
@@ -339,6 +356,8 @@ class Tables:
         frame : DataFrame
             One row per key, without null keys; read twice.
         keys : sequence of str
+        gone : str, optional
+            Boolean column of `frame` that is none of the table's: the row with these keys is deleted where it is true.
 
         Raises
         ------
@@ -355,15 +374,18 @@ class Tables:
         if wrong:
             shown = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
             raise DataError(f"rows for table '{name}' repeat a key or have a null one ({shown}); give one row per key")
-        self.ready(name, frame.schema, spec)
+        self.ready(name, frame.schema if gone is None else frame.drop(gone).schema, spec)
         # the new rows under names of their own: what is left plain can only mean the table
         new = {column: f"new_{i}" for i, column in enumerate(frame.columns)}
         same = F.lit(True)
         for key in keys:
             same &= F.col(quoted(key)) == F.col(new[key])
-        values = {quoted(column): F.col(name_of_new) for column, name_of_new in new.items()}
+        values = {quoted(column): F.col(name_of_new) for column, name_of_new in new.items() if column != gone}
         merging = frame.toDF(*new.values()).mergeInto(self.identifier(name), same)
-        merging = merging.whenMatched().update(values).whenNotMatched().insert(values)
+        if gone is not None:
+            merging = merging.whenMatched(F.col(new[gone])).delete()
+        absent = None if gone is None else ~F.col(new[gone])
+        merging = merging.whenMatched().update(values).whenNotMatched(absent).insert(values)
         with self._metadata_of_session(metadata):
             self._checked(lambda: merging.merge(), name)
         history = self._history(name, 1)
@@ -393,6 +415,12 @@ class Tables:
                 return None
             raise
         return frame
+
+    def keep_changes(self, name: str) -> None:
+        """Let a Delta table keep a change feed from its next version on, unless it does."""
+        if self.properties(name).get("delta.enableChangeDataFeed") != "true":
+            statement = f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+            self._checked(lambda: self.spark.sql(statement), name)
 
     @contextmanager
     def _metadata_of_session(self, metadata: Mapping[str, Any]) -> Iterator[None]:

@@ -262,6 +262,13 @@ ROOMS = {
         NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
         {"numpy", "pyarrow", "pyspark"},
     ),
+    "features.history_step": (NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history"}, {"pyspark"}),
+    "features.signed_deltas": (NUMBERS | STATEMENTS | {"features.change_points"}, {"numpy"}),
+    "features.history_deltas": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history", "features.history_step", "features.signed_deltas"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_check": (NUMBERS | {"collect", "hashing", "hash_columns", "features.history"}, {"pyspark"}),
     # -- rooms of point in time
     # -- rooms of select
     # -- rooms of leakage
@@ -298,6 +305,13 @@ ROOMS = {
     ),
     # -- stage profile
     # -- stage history
+    "jobs.history_tables": ({"tables", "features.change_points", "features.feature_set"}, set()),
+    "jobs.stages.history": (
+        {"collect", "commits", "days", "declaration", "errors", "sql", "jobs", "jobs.feature_tables", "jobs.history_tables"}
+        | {"jobs.status", "jobs.stages.stage", "features", "features.change_points", "features.feature_set", "features.history"}
+        | {"features.history_check", "features.history_deltas", "features.history_step"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage generate
     # -- stage training_set
     # -- stage select
@@ -305,6 +319,7 @@ ROOMS = {
     # -- stage register
     "jobs.stages.every": (
         {
+            "jobs.stages.history",
             "jobs.stages.windows",
         },
         {"pydantic"},

@@ -46,6 +46,8 @@ class Aggregation(Declaration):
     unit: ClassVar[str] = ""
     refunds_count: ClassVar[bool] = False
     """Whether events below zero take part under the refund rule `net`."""
+    shows_state: ClassVar[bool] = False
+    """Whether the feature is the merge of its only state as it is, so that the state can be read back from it."""
 
     @field_validator("windows")
     @classmethod
@@ -124,6 +126,7 @@ class Count(Aggregation):
     """Number of events; with `column`, number of its values that are not null or NaN. 0 without any."""
 
     kind: Literal["count"] = "count"
+    shows_state: ClassVar[bool] = True
     column: str | None = Field(default=None, description="count its values; the events if absent")
     unit: ClassVar[str] = "events"
 
@@ -149,6 +152,7 @@ class Sum(ColumnAggregation):
     """Sum; 0 without values. Exact for whole numbers and decimals, which raise when they do not fit."""
 
     kind: Literal["sum"] = "sum"
+    shows_state: ClassVar[bool] = True
     refunds_count: ClassVar[bool] = True
 
     @property
@@ -166,6 +170,7 @@ class SumOfSquares(ColumnAggregation):
     """Sum of squared values; 0 without values."""
 
     kind: Literal["sum_of_squares"] = "sum_of_squares"
+    shows_state: ClassVar[bool] = True
 
     unit: ClassVar[str] = "squared unit of the column"
 
@@ -207,6 +212,7 @@ class Min(ColumnAggregation):
     """Smallest value; null without values."""
 
     kind: Literal["min"] = "min"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -223,6 +229,7 @@ class Max(ColumnAggregation):
     """Largest value; null without values."""
 
     kind: Literal["max"] = "max"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -338,6 +345,7 @@ class ActiveDays(Aggregation):
     """Number of local days with an event; 0 without any."""
 
     kind: Literal["active_days"] = "active_days"
+    shows_state: ClassVar[bool] = True
     unit: ClassVar[str] = "days"
 
     @property

@@ -6,7 +6,7 @@ and of inactive entities. Values are those of the snapshots to the last bit, sin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -34,6 +34,7 @@ from sparkds.features.change_points import (
     window_days,
 )
 from sparkds.features.merged import MergedStates
+from sparkds.features.reduced import Merged
 from sparkds.features.rfm import Edges
 from sparkds.features.rfm_scores import with_scores
 from sparkds.features.snapshots import CELLS_A_BLOCK, ROWS_A_BLOCK, days_of, states_until, tile_types
@@ -88,32 +89,41 @@ def history_frame(spec: FeatureSet, tiles: DataFrame, *, last: date, first: date
 def change_points_frame(spec: FeatureSet, states: DataFrame, *, last: date, first: date | None = None) -> DataFrame:
     """As `history_frame`, of tiles that may also say in ``__from_day`` and ``__until_day`` which interval of their entity is wanted.
 
-    The day before ``__from_day`` is computed as well and only compared with, so that a row that says what already held is left out.
+    The day before ``__from_day``, the same for all tiles of an entity, is computed as well and only compared with, so that a row that says
+    what already held is left out; the smallest ``__until_day`` counts.
     """
-    names = stored_names(spec)
-    types = tile_types(spec, states)
-    windows = window_days(spec)
-    of = spec.computed
-    output_types = tuple(
-        "date" if feature.aggregation.counts_from is not None else feature.aggregation.output_type(types.__getitem__) for feature in of
-    )
     kernel = HistoryKernel(
-        keys=spec.keys,
-        states=tuple(spec.state_windows.items()),
-        types=types,
-        features=of,
-        names=names,
-        output_types=output_types,
-        windows=windows,
+        **kernel_fields(spec, states),
         first=None if first is None else day_number(first),
         last=day_number(last),
         intervals=FROM_DAY in states.columns,
-        zone=spec.time_zone,
     )
+    return mapped_frame(spec, states, kernel)
+
+
+def kernel_fields(spec: FeatureSet, states: DataFrame) -> dict[str, Any]:
+    """What a kernel needs to know of the feature set and of the types of its tiles."""
+    types = tile_types(spec, states)
+    return {
+        "keys": spec.keys,
+        "states": tuple(spec.state_windows.items()),
+        "features": spec.computed,
+        "names": stored_names(spec),
+        "output_types": tuple(
+            "date" if feature.aggregation.counts_from is not None else feature.aggregation.output_type(types.__getitem__)
+            for feature in spec.computed
+        ),
+        "windows": window_days(spec),
+        "zone": spec.time_zone,
+    }
+
+
+def mapped_frame(spec: FeatureSet, states: DataFrame, kernel: HistoryKernel) -> DataFrame:
+    """Rows that a kernel makes of blocks of whole entities, in the columns of a history."""
     columns = [f"{quoted(key)} {dtype}" for key, dtype in states.dtypes if key in spec.keys]
     columns += ["valid_from date", "valid_to date", "known_at timestamp"]
-    columns += [f"{quoted(name)} {dtype}" for name, dtype in zip(names, output_types, strict=True)]
-    rows = max(4_096, min(ROWS_A_BLOCK, CELLS_A_BLOCK // (len(windows) + 1)))
+    columns += [f"{quoted(name)} {dtype}" for name, dtype in zip(kernel.names, kernel.output_types, strict=True)]
+    rows = max(4_096, min(ROWS_A_BLOCK, CELLS_A_BLOCK // (len(kernel.windows) + 1)))
     return map_blocks(states, keys=spec.keys, order=("day",), kernel=kernel, schema=", ".join(columns), block_rows=rows, block_keys=rows)
 
 
@@ -190,7 +200,6 @@ class HistoryKernel:
 
     keys: tuple[str, ...]
     states: tuple[tuple[State, tuple[Window, ...]], ...]
-    types: dict[State, str]
     features: tuple[Feature, ...]
     names: tuple[str, ...]
     output_types: tuple[str, ...]
@@ -202,21 +211,19 @@ class HistoryKernel:
 
     def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """One table with the rows that differ from the one before."""
-        block = self._block(table, starts)
+        block = self.block(table, starts)
         if len(block.cell) == 0:
             return
-        columns = {state: state_column(state, table.column(state.name)) for state, _ in self.states}
-        merged = MergedStates(block, columns, dict(self.states))
+        of = self.merged(table, block)
         values = {
-            name: output_array(stored_value(feature, merged.of(feature.window)), dtype, name)
+            name: output_array(stored_value(feature, of(feature.window)), dtype, name)
             for feature, name, dtype in zip(self.features, self.names, self.output_types, strict=True)
         }
         kept = np.zeros(len(block.cell), dtype=bool)
         kept[block.asked[:-1][block.n_asked > 0]] = True
         for value in values.values():
             kept |= differs_from_previous(value)
-        if self.intervals:
-            kept &= block.as_of >= days_of_column(table, FROM_DAY)[starts[:-1]][block.cell_entity]
+        kept &= block.as_of >= self.wanted_from(table, starts)[block.cell_entity]
         last, closed = last_days(block, kept)
         days = block.as_of[kept]
         rows = pa.array(starts[:-1][block.cell_entity[kept]])
@@ -228,15 +235,26 @@ class HistoryKernel:
         out.update((name, value.filter(chosen)) for name, value in values.items())
         yield pa.table(out)
 
-    def _block(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> ChangeBlock:
+    def block(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> ChangeBlock:
+        """Rows of the block and the days to compute."""
         day = days_of(table)
         n = len(starts) - 1
         if not self.intervals:
             first = day[starts[:-1]] if self.first is None else np.full(n, self.first)
             return change_block(starts, day, self.windows, first, np.full(n, self.last))
-        first = days_of_column(table, FROM_DAY)[starts[:-1]] - 1
-        until = days_of_column(table, UNTIL_DAY)[starts[:-1]]
-        return change_block(starts, day, self.windows, first, until)
+        until = np.minimum.reduceat(days_of_column(table, UNTIL_DAY), starts[:-1])
+        return change_block(starts, day, self.windows, self.wanted_from(table, starts) - 1, until)
+
+    def wanted_from(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """First wanted day of every entity: (n_entities,)."""
+        if self.intervals:
+            return days_of_column(table, FROM_DAY)[starts[:-1]]
+        return days_of(table)[starts[:-1]]
+
+    def merged(self, table: pa.Table, block: ChangeBlock) -> Callable[[Window], Merged]:
+        """The merged states of a window."""
+        columns = {state: state_column(state, table.column(state.name)) for state, _ in self.states}
+        return MergedStates(block, columns, dict(self.states)).of
 
 
 def days_of_column(table: pa.Table, name: str) -> npt.NDArray[np.int64]:

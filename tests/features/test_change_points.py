@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparkds.errors import ConfigError
+from sparkds.errors import ConfigError, DataError
 from sparkds.features import RFM, Count, DaysSinceFirst, DaysSinceLast, FeatureSet
-from sparkds.features.change_points import change_block, derived_days, last_days, stored_names
+from sparkds.features.change_points import change_block, derived_days, last_days, stored_names, stored_value
+from sparkds.features.feature_set import Feature
+from sparkds.features.merged import MergedStates
+from sparkds.features.reduced import Reduced
 from sparkds.features.windows import LIFETIME, Block
 
 WINDOWS = (1, 3, 10)
@@ -114,6 +117,17 @@ def test_what_moves_with_the_day_is_stored_as_its_day():
     }
     assert stored_names(spec)[:2] == ("event_count_7d", "event_count_lifetime")
     assert "recency_days" not in stored_names(spec)
+
+
+def test_a_feature_that_moves_without_saying_from_which_day_is_refused():
+    class Age(Count):
+        def value(self, of):
+            return Reduced(of.as_of, of.as_of > 0)
+
+    few, _ = both((np.array([0, 1]), np.array([3]), 0, 9))
+    merged = MergedStates(few, {}, {})
+    with pytest.raises(DataError, match="feature 'age_3d' moves from day to day without an event"):
+        stored_value(Feature("age_3d", Age(), 3), merged.of(3))
 
 
 @pytest.mark.parametrize("name", ["valid_to", "days_since_last_7d_from"])
