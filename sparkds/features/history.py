@@ -83,6 +83,7 @@ def history_frame(spec: FeatureSet, tiles: DataFrame, *, last: date, first: date
     """
     if first is not None and first > last:
         raise WindowError(f"the history would begin on {first}, after its last day {last}; give a first day up to {last}")
+    tile_types(spec, tiles)
     return change_points_frame(spec, states_until(spec, tiles, last), last=last, first=first)
 
 
@@ -243,7 +244,8 @@ class HistoryKernel:
             first = day[starts[:-1]] if self.first is None else np.full(n, self.first)
             return change_block(starts, day, self.windows, first, np.full(n, self.last))
         until = np.minimum.reduceat(days_of_column(table, UNTIL_DAY), starts[:-1])
-        return change_block(starts, day, self.windows, self.wanted_from(table, starts) - 1, until)
+        before = self.wanted_from(table, starts) - 1
+        return change_block(starts, day, self.windows, before if self.first is None else np.maximum(before, self.first), until)
 
     def wanted_from(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """First wanted day of every entity: (n_entities,)."""

@@ -108,7 +108,9 @@ def affected_frame(spec: FeatureSet, parts: Iterable[DataFrame]) -> DataFrame:
     )
 
 
-def step_frame(spec: FeatureSet, base: DataFrame, history: DataFrame, affected: DataFrame, *, begin: date | None, last: date) -> DataFrame:
+def step_frame(
+    spec: FeatureSet, base: DataFrame, history: DataFrame, affected: DataFrame, *, begin: date, last: date, first: date | None = None
+) -> DataFrame:
     """Rows of the history that change.
 
     Parameters
@@ -121,11 +123,13 @@ def step_frame(spec: FeatureSet, base: DataFrame, history: DataFrame, affected: 
         The history as it stands.
     affected : DataFrame
         As `affected_frame` gives it.
-    begin : date, optional
-        First day of all intervals, so that older tiles need not be read: without lifetime windows only those of the longest window before
-        it are, and the row that held before stands for the rest. None reads all.
+    begin : date
+        First day of all intervals. Without lifetime windows only the tiles of the longest window before it are read, and the row that held
+        before stands for the rest.
     last : date
         Last covered day of the result.
+    first : date, optional
+        First covered day, as for `sparkds.features.history.history_frame`; for intervals that begin on it all tiles are read.
 
     Returns
     -------
@@ -140,25 +144,25 @@ def step_frame(spec: FeatureSet, base: DataFrame, history: DataFrame, affected: 
     keys = [quoted(key) for key in spec.keys]
     states = states_until(spec, base, last)
     names = states.columns
-    reaches = begin is not None and not has_lifetime(spec)
+    reaches = not has_lifetime(spec) and (first is None or begin > first)
     until = F.col(UNTIL_DAY) if reaches else F.lit(last)
     by_entity = affected.select(*_keys(spec), FROM_DAY, until.alias(UNTIL_DAY))
     standing = history.join(by_entity, on=list(spec.keys)).where(
         F.col("valid_to").isNull() | (F.col("valid_to") >= F.date_sub(FROM_DAY, 1))
     )
-    if begin is not None and reaches:
-        outside = begin - ONE_DAY - timedelta(days=spec.longest_window)
+    outside = begin - ONE_DAY - timedelta(days=spec.longest_window)
+    if reaches:
         states = states.where(F.col("day") > F.lit(outside))
     wanted = states.join(by_entity.drop(UNTIL_DAY), on=list(spec.keys)).select(
         *(quoted(name) for name in names), FROM_DAY, F.lit(last).alias(UNTIL_DAY)
     )
-    if begin is not None and reaches:
+    if reaches:
         # a tile without events where no window sees it: the entity was there, and its interval may end
         types = dict(states.dtypes)
         empty = [F.lit(None).cast(types[state.name]).alias(state.name) for state in spec.states]
         before = standing.where(F.col("valid_from") < F.col(FROM_DAY))
         wanted = wanted.unionByName(before.select(*keys, F.lit(outside).alias("day"), *empty, FROM_DAY, UNTIL_DAY))
-    new = change_points_frame(spec, wanted, last=last)
+    new = change_points_frame(spec, wanted, last=last, first=first)
     return laid_over_frame(spec, new, standing, last)
 
 

@@ -307,12 +307,11 @@ class _Run:
             affected, begin = affected.where(late), found["late_from"]
         self.section["by_signed_deltas"] = found["n"] - found["late"] if parts else 0
         if not parts or found["late"]:
-            reaches = None if stored.first is not None and begin <= stored.first else begin
             base, since = self._base(begin)
-            if not has_lifetime(self.spec) and reaches is not None:
+            if not has_lifetime(self.spec) and (stored.first is None or begin > stored.first):
                 since = begin - timedelta(days=self.spec.longest_window)
             self.section["tiles_since"] = since
-            parts.append(step_frame(self.spec, base, history, affected, begin=reaches, last=last))
+            parts.append(step_frame(self.spec, base, history, affected, begin=begin, first=stored.first, last=last))
         return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
     def _base(self, begin: date) -> tuple[DataFrame, date | None]:

@@ -35,15 +35,6 @@ def begun(spark, tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def whole(spark, tmp_path_factory):
-    """Outputs of one run through day 9, late events in their place."""
-    root = tmp_path_factory.mktemp("whole")
-    write_csv(root / "in", [*until(ROWS, day(9)), *LATE])
-    go(spark, root, settings=BOTH, start=day(7), end=day(9))
-    return root
-
-
 @pytest.fixture
 def root(begun, tmp_path):
     """A copy of the first run's outputs, with the events of one more day and late ones."""
@@ -52,40 +43,7 @@ def root(begun, tmp_path):
     return tmp_path
 
 
-def test_one_more_day_with_late_events_by_the_command_ends_in_the_history_of_all_days(spark, root, whole, capfd):
-    told = BOTH.model_dump(mode="json", exclude_unset=True)
-    (root / "conf.json").write_text(json.dumps(told))
-    code = main(["feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(root / "out"), "-c", str(root / "conf.json")])
-    status = json.loads(capfd.readouterr().out)
-    assert (code, status["status"]) == (0, "completed"), status
-    section = status["history"]
-    assert (section["as_of"], section["road"], section["days"]) == (str(day(9)), "step", [str(day(9))] * 2)
-    assert section["late"] == {"tiles": 2, "entities": 2, "from": str(day(7))}
-    assert section["changed_entities"] >= 3
-    assert section["tile_days"] == 3
-    assert section["rows"] == section["rows_by_change"]["new"] + section["rows_by_change"]["ended"] > 0
-    assert section["sample"] == {"share": 1.0, "seed": 7, "entities": 7, "different": 0}
-    assert content(spark, root / "out") == content(spark, whole / "out")
-    again = go(spark, root, settings=BOTH)
-    assert (again.sections["history"]["road"], again.sections["history"]["rows"]) == ("unchanged", 0)
-    assert content(spark, root / "out") == content(spark, whole / "out")
-
-
-def test_the_snapshots_of_the_job_are_those_read_from_the_history(spark, whole):
-    out = Tables(spark, str(whole / "out"))
-    snapshots = out.read("features")
-    fitted = {row["measure"]: tuple(row["edges"]) for row in out.read("features_rfm_edges").collect()}
-    edges = Edges(1, *(fitted[measure] for measure in MEASURES))
-    got = snapshots_of_history_frame(BOTH.feature_set, out.read("features_history"), [day(7), day(8), day(9)], edges=edges)
-    assert {row["complete"] for row in snapshots.select("complete").distinct().collect()} == {True}
-    expected = snapshots.drop("complete")
-    assert got.dtypes == expected.dtypes
-    assert sorted(map(tuple, got.collect()), key=repr) == sorted(map(tuple, expected.collect()), key=repr)
-    properties = out.properties("features_history")
-    assert json.loads(properties["sparkds.days_since"])["days_since_last_2d"] == "days_since_last_2d_from"
-
-
-def test_a_run_that_ended_before_the_merge_is_made_up_for(spark, root, whole, monkeypatch):
+def test_one_more_day_with_late_events_ends_in_the_history_of_all_days_even_after_it_was_killed(spark, root, capfd, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
@@ -93,39 +51,65 @@ def test_a_run_that_ended_before_the_merge_is_made_up_for(spark, root, whole, mo
         patched.setattr(Tables, "merge", killed)
         with pytest.raises(KeyboardInterrupt):
             go(spark, root, settings=BOTH)
-    assert go(spark, root, settings=ALONE).sections["history"]["road"] == "step"
-    assert content(spark, root / "out") == content(spark, whole / "out")
+
+    (root / "conf.json").write_text(json.dumps(BOTH.model_dump(mode="json", exclude_unset=True)))
+    code = main(["feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(root / "out"), "-c", str(root / "conf.json")])
+    status = json.loads(capfd.readouterr().out)
+    assert (code, status["status"]) == (0, "completed"), status
+    section = status["history"]
+    assert (section["as_of"], section["road"], section["days"]) == (str(day(9)), "step", [str(day(9))] * 2)
+    assert section["late"] == {"tiles": 2, "entities": 2, "from": str(day(7))}
+    assert section["changed_entities"] >= 3
+    assert (section["tile_days"], section["by_signed_deltas"], section["tiles_since"]) == (3, 0, None)
+    assert section["rows"] == section["rows_by_change"]["new"] + section["rows_by_change"]["ended"] > 0
+    assert section["sample"] == {"share": 1.0, "seed": 7, "entities": 7, "different": 0}
+    stepped = content(spark, root / "out")
+    snapshots_are_read_from_the_history(spark, root / "out")
+
+    again = go(spark, root, settings=ALONE)
+    assert (again.sections["history"]["road"], again.sections["history"]["rows"]) == ("unchanged", 0)
+    assert content(spark, root / "out") == stepped
+    assert go(spark, root, settings=ALONE, rebuild=True).sections["history"]["road"] == "all days"
+    assert content(spark, root / "out") == stepped
 
 
-def test_a_history_that_differs_from_the_tiles_raises_the_alarm_before_it_is_written(spark, root):
+def snapshots_are_read_from_the_history(spark, place):
+    """The snapshots that the job wrote are those of the history, with the scores of the stored edges."""
+    out = Tables(spark, str(place))
+    fitted = {row["measure"]: tuple(row["edges"]) for row in out.read("features_rfm_edges").collect()}
+    edges = Edges(1, *(fitted[measure] for measure in MEASURES))
+    got = snapshots_of_history_frame(BOTH.feature_set, out.read("features_history"), [day(7), day(8), day(9)], edges=edges)
+    snapshots = out.read("features")
+    expected = snapshots.where("complete").drop("complete")
+    assert got.dtypes == expected.dtypes
+    assert len(got.collect()) == snapshots.count()
+    assert sorted(map(tuple, got.collect()), key=repr) == sorted(map(tuple, expected.collect()), key=repr)
+    assert json.loads(out.properties("features_history")["sparkds.days_since"])["days_since_last_2d"] == "days_since_last_2d_from"
+
+
+def test_a_history_that_differs_from_the_tiles_raises_the_alarm_and_one_that_another_changed_is_computed_again(spark, root):
     out = Tables(spark, str(root / "out"))
-    commit = out.last_commit("features_history")
-    wrong = out.read("features_history").selectExpr(
-        "* except (event_count_5d, valid_to)", "valid_to", "if(customer = 'c1', event_count_5d + 1, event_count_5d) as event_count_5d"
+    right = content(spark, root / "out")
+    history, commit = out.read("features_history"), out.last_commit("features_history")
+    wrong = history.selectExpr(
+        *(f"event_count_5d + int(customer = 'c1') as {c}" if c == "event_count_5d" else f"`{c}`" for c in history.columns)
     )
-    columns = [f"`{c}`" for c in out.read("features_history").columns]
-    wrong = spark.createDataFrame(wrong.select(*columns).collect(), out.read("features_history").schema)
     out.replace("features_history", wrong, rows=None, metadata=commit.metadata, spec=spec_of(out))
     before = out.version("features_history")
     with pytest.raises(DataError, match=r"1 of 6 sampled entities .* in event_count_5d; nothing was written"):
         go(spark, root, settings=ALONE)
     assert out.version("features_history") == before
-    assert go(spark, root, settings=ALONE, rebuild=True).sections["history"]["road"] == "all days"
-    assert go(spark, root, settings=ALONE).sections["history"]["sample"]["different"] == 0
+
+    spark.sql(f"delete from delta.`{root / 'out' / 'features_history'}` where customer = 'c1'").collect()
+    result = go(spark, root, settings=ALONE)
+    assert "'features_history' was changed by another writer; the history is computed again" in result.warnings
+    assert content(spark, root / "out") == right
 
 
 def spec_of(out):
     from sparkds.jobs.history_tables import history_spec
 
     return history_spec(BOTH.feature_set, "orders")
-
-
-def test_a_history_that_someone_changed_is_computed_again(spark, root):
-    before = content(spark, root / "out")
-    spark.sql(f"delete from delta.`{root / 'out' / 'features_history'}` where customer = 'c1'").collect()
-    result = go(spark, root, settings=ALONE)
-    assert "'features_history' was changed by another writer; the history is computed again" in result.warnings
-    assert content(spark, root / "out") == before
 
 
 def no_tiles(root):
