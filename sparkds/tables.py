@@ -12,18 +12,17 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sparkds import __version__
 from sparkds.commits import UPKEEP, Commit, commit_metadata, commit_of
 from sparkds.errors import DataError, TableError, closest
 from sparkds.locations import Between, is_directory, literal, local_files, remote_files, slice_predicate
 from sparkds.sql import quoted
 from sparkds.table_failures import named_failure, says_absent
+from sparkds.table_spec import HASH_PROPERTY, KEYS_PROPERTY, TableSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,57 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HASH_PROPERTY: Final = "sparkds.definition_hash"
-KEYS_PROPERTY: Final = "sparkds.primary_key"
+__all__ = ["HASH_PROPERTY", "KEYS_PROPERTY", "TableSpec", "Tables"]
+
 UNUSUAL: Final = frozenset(" ,;{}()\n\t=")
 """Characters of a column name that Parquet refuses, so that Delta keeps the column under another name."""
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What a table is, beside its rows.
-
-    Attributes
-    ----------
-    comment : str
-    columns : mapping of column to comment, with the unit
-    keys : tuple of str
-        Columns that name a row; kept as the property ``sparkds.primary_key``.
-    cluster_by : tuple of str
-        Liquid clustering columns.
-    definition_hash : str, optional
-        Rows of another definition are refused.
-    change_feed : bool
-    deletion_vectors : bool
-        Whether an update marks rows instead of writing their files again.
-    facts : mapping
-        Further properties that readers of the table look up.
-    """
-
-    comment: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    cluster_by: tuple[str, ...] = ()
-    definition_hash: str | None = None
-    change_feed: bool = False
-    deletion_vectors: bool = False
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """Table properties that follow; skipping statistics are kept for keys and clustering columns only."""
-        told = {KEYS_PROPERTY: ",".join(self.keys), "sparkds.version": __version__}
-        if self.definition_hash:
-            told[HASH_PROPERTY] = self.definition_hash
-        if self.change_feed:
-            told["delta.enableChangeDataFeed"] = "true"
-        if self.deletion_vectors:
-            told["delta.enableDeletionVectors"] = "true"
-        told.update(self.facts)
-        skipping = dict.fromkeys((*self.cluster_by, *self.keys))
-        if skipping:
-            told["delta.dataSkippingStatsColumns"] = ",".join(quoted(name) for name in skipping)
-        return told
 
 
 class Tables:
@@ -257,7 +209,7 @@ class Tables:
         """
         if self.exists(name):
             found = self.properties(name).get(HASH_PROPERTY)
-            if spec.definition_hash and found and found != spec.definition_hash:
+            if spec.definition_hash and found and found != spec.definition_hash and found not in spec.extends:
                 raise TableError(
                     f"table '{name}' in {self.location} was made by another definition ({found}, now {spec.definition_hash}); "
                     "two definitions are never mixed in one table: give the features another name, or drop the table"
@@ -283,6 +235,18 @@ class Tables:
             f"CREATE TABLE IF NOT EXISTS {self.identifier(name)} ({columns}) USING DELTA{cluster} "
             f"COMMENT {literal(spec.comment)} TBLPROPERTIES ({told})"
         )
+        self._checked(lambda: self.spark.sql(statement), name)
+
+    def redefine(self, name: str, spec: TableSpec) -> None:
+        """Give a table that has been extended its new definition and the comments of its columns; its rows stay as they are."""
+        there = {f.name: f.metadata.get("comment") for f in self.read(name).schema.fields}
+        changed = [c for c, comment in spec.columns.items() if c in there and there[c] != comment]
+        statements = [f"ALTER COLUMN {quoted(c)} COMMENT {literal(spec.columns[c])}" for c in changed]
+        told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
+        for statement in (*statements, f"SET TBLPROPERTIES ({told})"):
+            self._run(f"ALTER TABLE {self.identifier(name)} {statement}", name)
+
+    def _run(self, statement: str, name: str) -> None:
         self._checked(lambda: self.spark.sql(statement), name)
 
     def replace(

@@ -75,7 +75,7 @@ ROOMS = {
     "features.schedule": (NUMBERS, {"pydantic"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.feature_set": (NUMBERS | STATEMENTS | {"features.tiles", "features.snapshots"}, {"pydantic"}),
-    "features": (STATEMENTS | {"features.feature_set"}, set()),
+    "features": (STATEMENTS | {"features.feature_set", "features.labels", "features.point_in_time"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
@@ -257,7 +257,7 @@ ROOMS = {
     # -- rooms of profile
     # -- rooms of generate
     # -- rooms of history
-    "features.change_points": (NUMBERS | STATEMENTS, {"numpy"}),
+    "features.change_points": (NUMBERS | STATEMENTS | {"features.point_in_time"}, {"numpy"}),
     "features.history": (
         NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
         {"numpy", "pyarrow", "pyspark"},
@@ -270,9 +270,55 @@ ROOMS = {
     ),
     "features.history_check": (NUMBERS | {"collect", "hashing", "hash_columns", "features.history"}, {"pyspark"}),
     # -- rooms of point in time
+    "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
+    "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
+    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.label_columns": (
+        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        {"pyspark"},
+    ),
+    "features.training_set_statistics": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "instants", "features.as_of_join", "features.point_in_time"},
+        {"pyspark"},
+    ),
     # -- rooms of select
+    "stats.stability": ({"stats.arguments"}, {"numpy"}),
+    "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
+    "features.select.declaration": ({"declaration"}, {"pydantic"}),
+    "features.select.rules": ({"features.select.declaration"}, set()),
+    "features.select.decisions": (set(), set()),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn", "threadpoolctl"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy", "threadpoolctl"}),
+    "features.select.column_figures": (
+        {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
+        {"numpy", "pyspark"},
+    ),
+    "features.select.correlation": ({"blocks", "collect", "features.relevance"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.select.sample": (
+        {"collect", "sql", "features.relevance", "features.select.declaration"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.select.selection": (
+        NUMBERS
+        | {"collect", "features.relevance", "stats.relevance", "stats.stability"}
+        | {
+            f"features.select.{room}"
+            for room in ("column_figures", "correlation", "decisions", "declaration", "elimination", "importance", "rules", "sample")
+        },
+        {"numpy", "pyspark"},
+    ),
+    "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
+    "features.relevance": (
+        NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of leakage
     # -- rooms of registry
+    "features.registry": (set(), set()),
+    "features.registry.definitions": ({"features.feature_set"}, set()),
+    "features.registry.lineage": ({"features.feature_set", "features.registry.definitions"}, set()),
+    "features.registry.records": ({"errors", "features.registry.lineage"}, set()),
+    "features.registry.catalog_facts": ({"sql", "features.registry.records"}, set()),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -280,13 +326,15 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tracking": ({"declaration", "errors", "locations"}, {"mlflow", "pydantic"}),
     "table_failures": ({"errors"}, set()),
-    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
+    "table_spec": ({"", "sql"}, set()),
+    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures", "table_spec"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
+    "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.training": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.labels": ({"errors", "figures.canvas"}, {"matplotlib", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -300,7 +348,13 @@ ROOMS = {
         NUMBERS
         | STATEMENTS
         | SPARK
-        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"},
+        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"}
+        | {"jobs.stages.feature_versions", "features.registry.lineage"},
+        {"pydantic", "pyspark"},
+    ),
+    "jobs.stages.feature_versions": (
+        {"commits", "sql", "tables", "jobs", "jobs.feature_tables", "features.feature_set", "features.registry.definitions"}
+        | {"features.snapshots", "features.tiles"},
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
@@ -309,26 +363,55 @@ ROOMS = {
     "jobs.stages.history": (
         {"collect", "commits", "days", "declaration", "errors", "sql", "jobs", "jobs.feature_tables", "jobs.history_tables"}
         | {"jobs.status", "jobs.stages.stage", "features", "features.change_points", "features.feature_set", "features.history"}
-        | {"features.history_check", "features.history_deltas", "features.history_step"},
+        | {"features.history_check", "features.history_deltas", "features.history_step", "features.registry.definitions"}
+        | {"features.registry.lineage", "jobs.stages.feature_versions"},
         {"pydantic", "pyspark"},
     ),
     # -- stage generate
     # -- stage training_set
+    "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
+    "jobs.stages.training_set": (
+        NUMBERS
+        | {"collect", "instants", "sessions", "tracking", "jobs", "jobs.status", "jobs.stages.stage", "jobs.training_set_tables"}
+        | {"features.label_columns", "features.labels", "features.point_in_time", "features.training_set_statistics"},
+        {"mlflow", "pydantic"},
+    ),
     # -- stage select
+    "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
+    "jobs.stages.select": (
+        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage leakage
     # -- stage register
+    "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
+    "jobs.stages.register": (
+        {"", "collect", "commits", "errors", "sessions", "tables", "jobs.registry_table", "jobs.status", "jobs.stages.stage"}
+        | {"features.registry.catalog_facts", "features.registry.lineage", "features.registry.records", "jobs.stages.feature_versions"},
+        {"pydantic"},
+    ),
+    "feature_commands": (
+        {"", "errors", "locations", "sessions", "tables", "features.registry.lineage", "features.registry.records", "jobs.registry_table"},
+        {"click"},
+    ),
     "jobs.stages.every": (
         {
             "jobs.stages.history",
             "jobs.stages.windows",
+            "jobs.stages.training_set",
+            "jobs.stages.register",
+            "jobs.stages.select",
         },
         {"pydantic"},
     ),
     "jobs.feature_engineering_pipeline": (
-        STATEMENTS | {"tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
+        STATEMENTS
+        | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
-    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.training_tables": ({"", "collect", "errors", "tables"}, set()),
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
@@ -412,6 +495,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -437,13 +521,12 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
-    "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (
@@ -458,8 +541,9 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo", "training_set"}, {"pyspark"}),
-    "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
+    "demo_road": ({"", "cli", "demo", "datasets"}, set()),
+    "demo": ({"", "cli", "demo_models", "demo_road", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
         {"pyspark"},

@@ -19,6 +19,8 @@ from sparkds.features.aggregations import (
     TopCategory,
 )
 from sparkds.features.feature_set import Deduplication, FeatureSet, Refunds
+from sparkds.features.labels import Cutoffs, EventCount, EventSum, EventWithin
+from sparkds.features.point_in_time import FeatureTable, Spine, TrainingSet
 from sparkds.features.rfm import RFM, SEGMENTS, Edges, SegmentRule
 
 __all__ = [
@@ -27,12 +29,17 @@ __all__ = [
     "ActiveDays",
     "ApproxDistinct",
     "Count",
+    "Cutoffs",
     "DaysSinceFirst",
     "DaysSinceLast",
     "Deduplication",
     "Distinct",
     "Edges",
+    "EventCount",
+    "EventSum",
+    "EventWithin",
     "FeatureSet",
+    "FeatureTable",
     "First",
     "Last",
     "Max",
@@ -41,8 +48,10 @@ __all__ = [
     "Quantile",
     "Refunds",
     "SegmentRule",
+    "Spine",
     "Std",
     "Sum",
     "SumOfSquares",
     "TopCategory",
+    "TrainingSet",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkds.errors import ConfigError, DataError
+from sparkds.features.point_in_time import DAY_SUFFIX
 from sparkds.features.reduced import Merged, Reduced
 from sparkds.features.states import State
 from sparkds.features.windows import Array, Block, IntArray, Window
@@ -23,8 +24,6 @@ from sparkds.features.windows import Array, Block, IntArray, Window
 if TYPE_CHECKING:
     from sparkds.features.feature_set import Feature, FeatureSet
 
-DAY_SUFFIX: Final = "_from"
-"""What the name of a stored day has behind the name of the feature that counts from it."""
 HISTORY_COLUMNS: Final = ("valid_from", "valid_to", "known_at")
 
 

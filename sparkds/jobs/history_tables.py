@@ -47,5 +47,4 @@ def step_spec(spec: FeatureSet, history: str) -> TableSpec:
         comment=f"Rows of {history} that the last run inserted (new), ended (ended) or deleted (gone)",
         columns={"change": "new, ended or gone"},
         keys=(*spec.keys, "valid_from"),
-        definition_hash=spec.definition_hash,
     )

@@ -9,12 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-# one line a stage, in the order of the road
 from sparkds.jobs.stages.history import HistoryStage
+from sparkds.jobs.stages.register import RegisterStage
+from sparkds.jobs.stages.select import SelectStage
+from sparkds.jobs.stages.training_set import TrainingSetStage
 from sparkds.jobs.stages.windows import WindowsStage
 
-AnyStage = Annotated[
-    # one line a stage, in the order of the road
-    WindowsStage | HistoryStage,
-    Field(discriminator="kind"),
-]
+AnyStage = Annotated[WindowsStage | HistoryStage | TrainingSetStage | SelectStage | RegisterStage, Field(discriminator="kind")]

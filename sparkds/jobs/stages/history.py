@@ -7,7 +7,8 @@ a seeded sample of the entities is computed again from all tiles. Run again, or 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,7 +21,10 @@ from sparkds.declaration import Declaration
 from sparkds.errors import DataError, TableError, WindowError
 from sparkds.features.change_points import derived_days, has_lifetime
 from sparkds.features.feature_set import FeatureSet
+from sparkds.features.registry.definitions import change
+from sparkds.features.registry.lineage import Origin, origins_of
 from sparkds.jobs import feature_tables, history_tables
+from sparkds.jobs.stages.feature_versions import JOB, declaration_of, feature_version
 from sparkds.jobs.stages.stage import Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sql import quoted
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 
     from sparkds.jobs.feature_engineering_pipeline import Config
 
-JOB = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 
 
@@ -67,9 +70,11 @@ class HistoryStage(Stage):
     sample: Sample = Field(default=Sample(), description="entities that are computed again in each run, as an alarm")
     needs_features: ClassVar[bool] = True
 
-    def table_name(self, config: Config) -> str:
-        """Name of the history."""
-        return self.table or f"{config.name}_history"
+    def table_name(self, config: Config, version: int = 1) -> str:
+        """Name of the history of a version of the features."""
+        if self.table is not None:
+            return feature_tables.versioned(self.table, version)
+        return f"{feature_tables.versioned(config.name, version)}_history"
 
     def tables_needed(self, config: Config) -> tuple[str, ...]:
         """The tiles."""
@@ -79,6 +84,15 @@ class HistoryStage(Stage):
         """The history, and the rows of its last step."""
         name = self.table_name(config)
         return (name, history_tables.step_name(name))
+
+    def origins(self, place: Place, table: str) -> Mapping[str, Origin]:
+        """Features, and the days from which they count, from the events."""
+        if table != self.table_name(place.config):
+            return {}
+        events = place.source.read(place.config.source, schema=place.config.source_schema)
+        spec = place.config.feature_set
+        days = derived_days(spec)
+        return {days.get(name, name): o for name, o in origins_of(spec, place.config.source, events.columns).items()}
 
     def run(self, place: Place) -> StageResult:
         """Bring the history up to a day."""
@@ -100,13 +114,14 @@ class _Run:
     def __init__(self, stage: HistoryStage, place: Place) -> None:
         self.stage, self.output, self.asked, self.config = stage, place.output, place, place.config
         self.spec: FeatureSet = self.config.feature_set
-        names = feature_tables.table_names(self.config.name)
-        self.tiles_name, self.checkpoints_name = names["tiles"], names["checkpoints"]
-        self.name = stage.table_name(self.config)
+        self.version = feature_version(self.output, self.config.name, self.spec)
+        self.tiles_name, self.checkpoints_name = self.version.names["tiles"], self.version.names["checkpoints"]
+        self.name = stage.table_name(self.config, self.version.number)
         self.step_name = history_tables.step_name(self.name)
         self.warnings: list[str] = []
         self.section: dict[str, Any] = {}
         self.rows = 0
+        self.extends: tuple[str, ...] = ()
 
     def result(self) -> StageResult:
         """Do everything and tell."""
@@ -126,7 +141,7 @@ class _Run:
         else:
             self._step(stored, changes, last)
         version = self.output.version(self.name)
-        section = {"as_of": last, "first": self.stage.first, "rows": self.rows, **self.section}
+        section = {"table": self.name, "as_of": last, "first": self.stage.first, "rows": self.rows, **self.section}
         return StageResult([TableResult(self.name, version, self.rows)], section, self.warnings)
 
     def _tiles_commit(self) -> Commit:
@@ -139,14 +154,24 @@ class _Run:
         return commit
 
     def _hold_definitions(self) -> None:
-        """Refuse tiles and a history of another definition before anything is scanned."""
-        for name, wanted in ((self.tiles_name, self.spec.tile_hash), (self.name, self.spec.definition_hash)):
-            found = self.output.definition(name)
-            if found is not None and found != wanted:
-                raise TableError(
-                    f"table '{name}' in {self.output.location} exists with another definition ({found}, now {wanted}); "
-                    "give the features or the history another name, or drop the table"
-                )
+        """Refuse tiles and a history of another definition before anything is scanned; a history that only lacks columns is made again."""
+        before = self.version.before or self.spec
+        tiles = self.output.definition(self.tiles_name)
+        if tiles not in (None, self.spec.tile_hash) and (tiles != before.tile_hash or self.version.change.kind != "same"):
+            raise self._of_another_definition(self.tiles_name, tiles, self.spec.tile_hash)
+        found = self.output.definition(self.name)
+        if found in (None, self.spec.definition_hash):
+            return
+        made_by = declaration_of(self.output.last_commit(self.name))
+        if made_by is None or change(made_by, self.spec).kind == "changed":
+            raise self._of_another_definition(self.name, found, self.spec.definition_hash)
+        self.extends = (str(found),)
+
+    def _of_another_definition(self, name: str, found: str | None, wanted: str) -> TableError:
+        return TableError(
+            f"table '{name}' in {self.output.location} exists with another definition ({found}, now {wanted}); "
+            "run the stage {kind: windows} first, give the features or the history another name, or drop the table"
+        )
 
     def _last_day(self, tiles: Commit) -> date:
         """Last day to cover: the asked one, and none whose data are not complete."""
@@ -161,6 +186,9 @@ class _Run:
         """State of the history; None when it is to be computed whole."""
         commit = self.output.last_commit(self.name)
         if commit is None or self.asked.rebuild:
+            return None
+        if self.extends:
+            self.warnings.append(f"the declaration adds to '{self.name}'; the history is computed again")
             return None
         told = commit.metadata
         if commit.changed_since:
@@ -204,6 +232,8 @@ class _Run:
         return {
             "job": JOB,
             "definition_hash": self.spec.definition_hash,
+            "declaration": self.spec.model_dump(mode="json"),
+            "sources": {self.tiles_name: self.tiles_version},
             "first": None if self.stage.first is None else self.stage.first.isoformat(),
             "through": last.isoformat(),
             "tiles_version": self.tiles_version,
@@ -222,13 +252,12 @@ class _Run:
                 f"the history '{self.name}' would end on {last}, before the first tile of '{self.tiles_name}' ({begun or 'it has none'}); "
                 "ask for a later day"
             )
-        commit = self.output.replace(
-            self.name,
-            history_frame(self.spec, self.tiles, last=last, first=self.stage.first),
-            rows=None,
-            metadata=self._facts(last),
-            spec=history_tables.history_spec(self.spec, self.config.source),
-        )
+        spec = replace(history_tables.history_spec(self.spec, self.config.source), extends=self.extends)
+        frame = history_frame(self.spec, self.tiles, last=last, first=self.stage.first)
+        metadata = self._facts(last)
+        commit = self.output.replace(self.name, frame, rows=None, metadata=metadata, spec=spec, evolve=bool(self.extends))
+        if self.extends:
+            self.output.redefine(self.name, spec)
         self.rows = commit.rows or 0
         self.section = {"road": "all days", "days": [begun, last]}
 
@@ -274,6 +303,7 @@ class _Run:
             rows=None,
             metadata={**facts, "onto": self.output.version(self.name)},
             spec=history_tables.step_spec(self.spec, self.name),
+            evolve=True,
         )
         staged = self.output.read(self.step_name, version=step.version)
         by_change = {row["change"]: row["count"] for row in collect.small_rows(staged.groupBy("change").count())}

@@ -9,7 +9,7 @@ from sparkds.cli import main
 from sparkds.errors import DataError, TableError, WindowError
 from sparkds.features.history import snapshots_of_history_frame
 from sparkds.features.rfm import MEASURES, Edges
-from sparkds.tables import Tables
+from sparkds.tables import Tables, TableSpec
 from tests.jobs.test_feature_engineering_pipeline import CONF, conf, day, go, orders, until, write_csv
 
 SINCE = {"kind": "days_since_last"}
@@ -112,13 +112,28 @@ def spec_of(out):
     return history_spec(BOTH.feature_set, "orders")
 
 
+def test_a_declaration_that_adds_columns_computes_the_history_again_with_them(spark, root):
+    wider = conf(**{**CHANGES, "windows": [2, 5, 9], "stages": [HISTORY]})
+    before = content(spark, root / "out")
+    result = go(spark, root, settings=wider)
+    assert result.warnings == ["the declaration adds to 'features_history'; the history is computed again"]
+    assert go(spark, root, settings=wider).sections["history"]["road"] == "unchanged"
+    out = Tables(spark, str(root / "out"))
+    history = out.read("features_history")
+    assert "amount_sum_9d" in history.columns
+    assert out.definition("features_history") == wider.feature_set.definition_hash
+    assert history.count() >= len(before)
+
+
 def no_tiles(root):
-    shutil.rmtree(root / "out")
+    shutil.rmtree(root["root"] / "out")
     return {"settings": ALONE}
 
 
-def other_windows(root):
-    return {"settings": conf(**{**CHANGES, "windows": [2, 5, 9], "stages": [HISTORY]})}
+def of_another(root):
+    spec = TableSpec(definition_hash="abc")
+    Tables(root["spark"], str(root["root"] / "out")).replace("taken", root["spark"].range(1), rows=None, metadata={}, spec=spec)
+    return {"settings": conf(**{**CHANGES, "stages": [{**HISTORY, "table": "taken"}]})}
 
 
 def other_tiles(root):
@@ -137,14 +152,14 @@ def before_the_first_tile(root):
     ("prepare", "error", "message"),
     [
         (no_tiles, TableError, "made from the tiles 'features_tiles', which are not in .*; put the stage {kind: windows} before"),
-        (other_windows, TableError, "table 'features_history' in .* exists with another definition"),
-        (other_tiles, TableError, "table 'features_tiles' in .* exists with another definition"),
+        (of_another, TableError, "table 'taken' in .* exists with another definition \\(abc, now"),
+        (other_tiles, TableError, "made from the tiles 'features_v2_tiles', which are not in .*; put the stage {kind: windows} before"),
         (begins_later, WindowError, f"would begin on {day(20)}, after its last day {day(8)}"),
         (before_the_first_tile, WindowError, f"would end on {day(-3)}, before the first tile of 'features_tiles' \\({day(0)}\\)"),
     ],
 )
 def test_bad_input_has_a_named_error_and_nothing_is_written(spark, root, prepare, error, message):
-    asked = prepare(root)
+    asked = prepare({"spark": spark, "root": root})
     with pytest.raises(error, match=message):
         go(spark, root, **asked)
     assert not (root / "out" / "later").exists()
