@@ -310,6 +310,18 @@ ROOMS = {
         {"pyspark"},
     ),
     # -- rooms of history
+    "features.change_points": (NUMBERS | STATEMENTS | {"features.point_in_time"}, {"numpy"}),
+    "features.history": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_step": (NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history"}, {"pyspark"}),
+    "features.signed_deltas": (NUMBERS | STATEMENTS | {"features.change_points"}, {"numpy"}),
+    "features.history_deltas": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history", "features.history_step", "features.signed_deltas"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_check": (NUMBERS | {"collect", "hashing", "hash_columns", "features.history"}, {"pyspark"}),
     # -- rooms of point in time
     "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
     "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
@@ -367,7 +379,8 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tracking": ({"declaration", "errors", "locations"}, {"mlflow", "pydantic"}),
     "table_failures": ({"errors"}, set()),
-    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
+    "table_spec": ({"", "sql"}, set()),
+    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures", "table_spec"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
@@ -399,6 +412,14 @@ ROOMS = {
     ),
     # -- stage profile
     # -- stage history
+    "jobs.history_tables": ({"tables", "features.change_points", "features.feature_set"}, set()),
+    "jobs.stages.history": (
+        {"collect", "commits", "days", "declaration", "errors", "sql", "jobs", "jobs.feature_tables", "jobs.history_tables"}
+        | {"jobs.status", "jobs.stages.stage", "features", "features.change_points", "features.feature_set", "features.history"}
+        | {"features.history_check", "features.history_deltas", "features.history_step", "features.registry.definitions"}
+        | {"features.registry.lineage", "jobs.stages.feature_versions"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage generate
     "jobs.stages.outside": (
         NUMBERS
@@ -446,6 +467,7 @@ ROOMS = {
     ),
     "jobs.stages.every": (
         {
+            "jobs.stages.history",
             "jobs.stages.windows",
             "jobs.stages.training_set",
             "jobs.stages.generate",
@@ -669,6 +691,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and room(path) not in ("collect", "tables", "locations"):
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
+                "features.history",
                 "features.snapshots",
                 "experiments.arrow",
                 "experiments.headcounts",

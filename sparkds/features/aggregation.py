@@ -42,7 +42,9 @@ class Aggregation(Declaration):
     over_lifetime: ClassVar[bool] = True
     """Whether the kind has a value over all days up to `as_of`."""
     changes_daily: ClassVar[bool] = False
-    """Whether the value can change on a day on which no event enters or leaves a window that is asked."""
+    """Whether the value can change on a day on which no event enters or leaves a window that is asked, otherwise than by `counts_from`."""
+    shows_state: ClassVar[bool] = False
+    """Whether the feature is the merge of its only state as it is, so that the state can be read back from it."""
 
     @field_validator("windows")
     @classmethod
@@ -84,6 +86,11 @@ class Aggregation(Declaration):
     def needs(self) -> tuple[State, ...]:
         """States that a tile must hold for this aggregation."""
         raise TypeError(f"{type(self).__name__} needs no state")
+
+    @property
+    def counts_from(self) -> State | None:
+        """State of the day from which this counts days up to `as_of`, so that it moves without an event; None for all else."""
+        return None
 
     def output_type(self, of: TileTypes) -> str:
         """Spark type of the feature, from the types of the tile columns."""

@@ -30,6 +30,7 @@ class Count(Aggregation):
     """Number of events; with `column`, number of its values that are not null or NaN. 0 without any."""
 
     kind: Literal["count"] = "count"
+    shows_state: ClassVar[bool] = True
     column: str | None = Field(default=None, description="count its values; the events if absent")
     unit: ClassVar[str] = "events"
 
@@ -55,6 +56,7 @@ class Sum(ColumnAggregation):
     """Sum; 0 without values. Exact for whole numbers and decimals, which raise when they do not fit."""
 
     kind: Literal["sum"] = "sum"
+    shows_state: ClassVar[bool] = True
     refunds_count: ClassVar[bool] = True
 
     @property
@@ -72,6 +74,7 @@ class SumOfSquares(ColumnAggregation):
     """Sum of squared values; 0 without values."""
 
     kind: Literal["sum_of_squares"] = "sum_of_squares"
+    shows_state: ClassVar[bool] = True
 
     unit: ClassVar[str] = "squared unit of the column"
 
@@ -113,6 +116,7 @@ class Min(ColumnAggregation):
     """Smallest value; null without values."""
 
     kind: Literal["min"] = "min"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -129,6 +133,7 @@ class Max(ColumnAggregation):
     """Largest value; null without values."""
 
     kind: Literal["max"] = "max"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -244,6 +249,7 @@ class ActiveDays(Aggregation):
     """Number of local days with an event; 0 without any."""
 
     kind: Literal["active_days"] = "active_days"
+    shows_state: ClassVar[bool] = True
     unit: ClassVar[str] = "days"
 
     @property
@@ -267,6 +273,10 @@ class DaysSinceLast(Aggregation):
     def needs(self) -> tuple[State, ...]:
         return (states.LastDay(where=self.where),)
 
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
+
     def output_type(self, of: TileTypes) -> str:
         return "int"
 
@@ -284,6 +294,10 @@ class DaysSinceFirst(Aggregation):
     @property
     def needs(self) -> tuple[State, ...]:
         return (states.FirstDay(where=self.where),)
+
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
 
     def output_type(self, of: TileTypes) -> str:
         return "int"

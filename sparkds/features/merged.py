@@ -71,14 +71,14 @@ class CountColumn:
 StateColumn = NumberColumn | PickColumn | SetColumn | CountColumn
 
 
-def _wide(values: Array) -> Array:
+def wide(values: Array) -> Array:
     """The same whole numbers as Python ints when a sum of them might not fit in int64."""
     if values.dtype != np.int64 or float(np.abs(values.astype(np.float64)).sum()) < INT64_SAFE:
         return values
     return values.astype(object)
 
 
-def _extreme(dtype: np.dtype[Any], largest: bool) -> Any:
+def extreme(dtype: np.dtype[Any], largest: bool) -> Any:
     """Identity of a minimum (largest) or a maximum."""
     if dtype.kind == "f":
         return np.inf if largest else -np.inf
@@ -126,11 +126,9 @@ class MergedStates:
         if state.suffix == "m2":
             n, total = (self.number(s) for s in moments_of(state, self.columns))
             sums: dict[Window, Array] = {}
-            sums.update(
-                self.block.squared_deviation(n.values, _wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0))
-            )
+            sums.update(self.block.squared_deviation(n.values, wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0)))
         else:
-            sums = self.block.add(_wide(column.values), windows)
+            sums = self.block.add(wide(column.values), windows)
         return {w: Reduced(values, np.ones(len(values), dtype=bool)) for w, values in sums.items()}
 
     def _least(self, state: State) -> dict[Window, Reduced]:
@@ -141,7 +139,7 @@ class MergedStates:
 
     def _extremes(self, state: State, largest: bool) -> dict[Window, Reduced]:
         column = self.number(state)
-        identity = _extreme(column.values.dtype, largest)
+        identity = extreme(column.values.dtype, largest)
         values = column.values.copy()
         values[~column.valid] = identity
         fold = self.block.least if largest else self.block.greatest

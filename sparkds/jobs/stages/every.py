@@ -10,9 +10,13 @@ from typing import Annotated
 from pydantic import Field
 
 from sparkds.jobs.stages.generate import GenerateStage
+from sparkds.jobs.stages.history import HistoryStage
 from sparkds.jobs.stages.register import RegisterStage
 from sparkds.jobs.stages.select import SelectStage
 from sparkds.jobs.stages.training_set import TrainingSetStage
 from sparkds.jobs.stages.windows import WindowsStage
 
-AnyStage = Annotated[WindowsStage | GenerateStage | TrainingSetStage | SelectStage | RegisterStage, Field(discriminator="kind")]
+AnyStage = Annotated[
+    WindowsStage | HistoryStage | GenerateStage | TrainingSetStage | SelectStage | RegisterStage,
+    Field(discriminator="kind"),
+]
