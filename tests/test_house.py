@@ -366,6 +366,46 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     # -- rooms of leakage
+    "stats.shift": (set(), {"numpy", "scipy"}),
+    "features.leakage": ({"features.leakage.finding", "features.leakage.leakage_check"}, set()),
+    "features.leakage.finding": (set(), set()),
+    "features.leakage.leakage_check": (NUMBERS | {"features.leakage.finding"}, {"pydantic"}),
+    "features.leakage.states": ({"features.leakage.finding"}, set()),
+    "features.leakage.columns": (NUMBERS | {"features.leakage.leakage_check"}, set()),
+    "features.leakage.time_findings": (
+        {"stats.shift", *(f"features.leakage.{room}" for room in ("finding", "leakage_check", "states"))},
+        set(),
+    ),
+    "features.leakage.column_findings": (
+        {"stats.multiplicity", "stats.relevance", "stats.shift"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "states")},
+        {"numpy"},
+    ),
+    "features.leakage.alignment": (
+        {"stats.multiplicity", "stats.relevance", "stats.shift"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "states")},
+        {"numpy"},
+    ),
+    "features.leakage.report": (
+        {"document", "stats.relevance", "features.leakage.finding", "features.leakage.states"},
+        set(),
+    ),
+    "features.leakage.overview": (
+        NUMBERS | {"collect", "instants"} | {f"features.leakage.{room}" for room in ("columns", "finding", "leakage_check", "states")},
+        {"pyspark"},
+    ),
+    "features.leakage.overlap": (NUMBERS | {"collect", "features.leakage.overview", "features.leakage.states"}, {"pyspark"}),
+    "features.leakage.previous_period": (NUMBERS | {"instants", "features.leakage.overlap"}, {"pyspark"}),
+    "features.leakage.inspection": (
+        NUMBERS
+        | {"features.relevance", "stats.relevance"}
+        | {
+            f"features.leakage.{room}"
+            for room in ("alignment", "column_findings", "columns", "finding", "leakage_check", "overlap", "overview")
+        }
+        | {f"features.leakage.{room}" for room in ("previous_period", "states", "time_findings")},
+        {"pyspark"},
+    ),
     # -- rooms of registry
     "features.registry": (set(), set()),
     "features.registry.definitions": ({"features.feature_set"}, set()),
@@ -454,6 +494,11 @@ ROOMS = {
         {"pandas", "pydantic", "pyspark"},
     ),
     # -- stage leakage
+    "jobs.stages.leakage": (
+        {"", "document", "errors", "tables", "jobs.status", "jobs.stages.stage", "features.leakage.inspection"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "report", "states")},
+        {"pydantic"},
+    ),
     # -- stage register
     "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
     "jobs.stages.register": (
@@ -468,6 +513,7 @@ ROOMS = {
     "jobs.stages.every": (
         {
             "jobs.stages.history",
+            "jobs.stages.leakage",
             "jobs.stages.windows",
             "jobs.stages.training_set",
             "jobs.stages.generate",

@@ -52,11 +52,11 @@ def derived_days(spec: FeatureSet) -> dict[str, str]:
     >>> derived_days(spec)
     {'days_since_last_7d': 'days_since_last_7d_from'}
     """
-    daily = [f.name for f in spec.computed if f.aggregation.changes_daily and f.aggregation.counts_from is None]
+    daily = [f for f in spec.computed if f.aggregation.changes_daily and f.aggregation.counts_from is None]
     if daily:
         raise ConfigError(
-            f"feature '{daily[0]}' ({', '.join(dict.fromkeys(f.aggregation.kind for f in spec.computed if f.name in daily))}) changes from day "
-            "to day without an event, so it has no change points: keep a history of a declaration without it; snapshots have it"
+            f"feature '{daily[0].name}' ({daily[0].aggregation.kind}) changes from day to day without an event, so it has no change points: "
+            "keep a history of a declaration without it; snapshots have it"
         )
     days = {feature.name: feature.name + DAY_SUFFIX for feature in spec.computed if feature.aggregation.counts_from is not None}
     names = {*spec.keys, *(feature.name for feature in spec.computed), *spec.rfm_columns}

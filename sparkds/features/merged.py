@@ -216,7 +216,7 @@ class MergedStates:
 
     def periodic(self, state: State, window: int, period: int, half_width: int) -> Array:
         """Sum of `state` over the days of the window that are near a multiple of `period` before `as_of`."""
-        return periodic_sum(self.block, _wide(self.number(state).values), window, period, half_width)
+        return periodic_sum(self.block, wide(self.number(state).values), window, period, half_width)
 
     def union(self, state: State) -> tuple[IntArray, IntArray, IntArray]:
         """Entity, item and summed count of every different (entity, item), sorted: the merge over all rows."""
