@@ -52,6 +52,9 @@ JOB_HELP: Final = {
     "batch_scorer": "Score a table with a registered model, into a Delta table.",
 }
 
+GROUPS: Final = {"bundle": "sparkds.bundle.command_line", "features": "sparkds.feature_commands"}
+"""Group of commands to the module that has it; imported when it is called."""
+
 LATEST: Final = "latest"
 """Value of --as-of that means the last complete day, for places where every parameter must have a value."""
 
@@ -78,12 +81,12 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Jobs, then the other commands."""
-        return [*JOBS, *super().list_commands(ctx), "bundle"]
+        return [*JOBS, *super().list_commands(ctx), *GROUPS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Command of a name; None if there is none."""
-        if cmd_name == "bundle":
-            found: click.Command = import_module("sparkds.bundle.command_line").bundle
+        if cmd_name in GROUPS:
+            found: click.Command = getattr(_module(GROUPS[cmd_name]), cmd_name)
             return found
         return _job_command(cmd_name) if cmd_name in JOBS else super().get_command(ctx, cmd_name)
 
@@ -208,6 +211,7 @@ def run_job(
 
     started, clock = datetime.now(UTC), time.monotonic()
     with _stderr_apart(), _stdout_kept(), _logging_to_stderr(verbose):
+        LOG.info("sparkds %s", __version__)  # before anything can fail: which wheel this is
         try:
             with _terminable():
                 status = completed(job, started, result())

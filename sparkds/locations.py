@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sparkds.errors import TableError
-from sparkds.sql import quoted
+from sparkds.sql import quoted, text_literal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,7 +37,7 @@ def literal(value: Any) -> str:
     if isinstance(value, bool | int):
         return str(value).upper()
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return text_literal(value)
     raise TypeError(f"no SQL literal for {type(value).__name__}")
 
 

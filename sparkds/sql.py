@@ -14,6 +14,17 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def text_literal(value: str) -> str:
+    r"""Text as a literal of Spark SQL.
+
+    Examples
+    --------
+    >>> print(text_literal("it's"))
+    'it\'s'
+    """
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def is_float(dtype: str) -> bool:
     """Whether a Spark type name is a binary floating-point number."""
     return dtype in ("float", "double")

@@ -51,6 +51,8 @@ class TableSpec:
         Liquid clustering columns.
     definition_hash : str, optional
         Rows of another definition are refused.
+    extends : tuple of str
+        Definitions that this one only adds columns to; a table of one of them is taken, and is given this one by `Tables.redefine`.
     change_feed : bool
     """
 
@@ -59,6 +61,7 @@ class TableSpec:
     keys: tuple[str, ...] = ()
     cluster_by: tuple[str, ...] = ()
     definition_hash: str | None = None
+    extends: tuple[str, ...] = ()
     change_feed: bool = False
 
     @property
@@ -242,7 +245,7 @@ class Tables:
         """
         if self.exists(name):
             found = self.properties(name).get(HASH_PROPERTY)
-            if spec.definition_hash and found and found != spec.definition_hash:
+            if spec.definition_hash and found and found != spec.definition_hash and found not in spec.extends:
                 raise TableError(
                     f"table '{name}' in {self.location} was made by another definition ({found}, now {spec.definition_hash}); "
                     "two definitions are never mixed in one table: give the features another name, or drop the table"
@@ -268,6 +271,18 @@ class Tables:
             f"CREATE TABLE IF NOT EXISTS {self.identifier(name)} ({columns}) USING DELTA{cluster} "
             f"COMMENT {literal(spec.comment)} TBLPROPERTIES ({told})"
         )
+        self._checked(lambda: self.spark.sql(statement), name)
+
+    def redefine(self, name: str, spec: TableSpec) -> None:
+        """Give a table that has been extended its new definition and the comments of its columns; its rows stay as they are."""
+        there = {f.name: f.metadata.get("comment") for f in self.read(name).schema.fields}
+        changed = [c for c, comment in spec.columns.items() if c in there and there[c] != comment]
+        statements = [f"ALTER COLUMN {quoted(c)} COMMENT {literal(spec.columns[c])}" for c in changed]
+        told = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in spec.properties.items())
+        for statement in (*statements, f"SET TBLPROPERTIES ({told})"):
+            self._run(f"ALTER TABLE {self.identifier(name)} {statement}", name)
+
+    def _run(self, statement: str, name: str) -> None:
         self._checked(lambda: self.spark.sql(statement), name)
 
     def replace(

@@ -261,6 +261,11 @@ ROOMS = {
     # -- rooms of select
     # -- rooms of leakage
     # -- rooms of registry
+    "features.registry": (set(), set()),
+    "features.registry.definitions": ({"features.feature_set"}, set()),
+    "features.registry.lineage": ({"features.feature_set", "features.registry.definitions"}, set()),
+    "features.registry.records": ({"errors", "features.registry.lineage"}, set()),
+    "features.registry.catalog_facts": ({"sql", "features.registry.records"}, set()),
     # layer 4: borders, which know no domain
     "config": ({"errors", "declaration"}, {"pydantic", "yaml"}),
     "sessions": ({"", "errors"}, {"pyspark"}),
@@ -288,7 +293,13 @@ ROOMS = {
         NUMBERS
         | STATEMENTS
         | SPARK
-        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"},
+        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"}
+        | {"jobs.stages.feature_versions", "features.registry.lineage"},
+        {"pydantic", "pyspark"},
+    ),
+    "jobs.stages.feature_versions": (
+        {"commits", "sql", "tables", "jobs", "jobs.feature_tables", "features.feature_set", "features.registry.definitions"}
+        | {"features.snapshots", "features.tiles"},
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
@@ -298,14 +309,26 @@ ROOMS = {
     # -- stage select
     # -- stage leakage
     # -- stage register
+    "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
+    "jobs.stages.register": (
+        {"", "collect", "commits", "errors", "sessions", "tables", "jobs.registry_table", "jobs.status", "jobs.stages.stage"}
+        | {"features.registry.catalog_facts", "features.registry.lineage", "features.registry.records", "jobs.stages.feature_versions"},
+        {"pydantic"},
+    ),
+    "feature_commands": (
+        {"", "errors", "locations", "sessions", "tables", "features.registry.lineage", "features.registry.records", "jobs.registry_table"},
+        {"click"},
+    ),
     "jobs.stages.every": (
         {
             "jobs.stages.windows",
+            "jobs.stages.register",
         },
         {"pydantic"},
     ),
     "jobs.feature_engineering_pipeline": (
-        STATEMENTS | {"tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
+        STATEMENTS
+        | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
     "jobs.training_tables": ({"tables"}, set()),
@@ -392,6 +415,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -417,13 +441,13 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
     "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (

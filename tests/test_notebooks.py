@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkds import notebooks
+from sparkds import __version__, notebooks
 from sparkds.datasets import cdnow
 from sparkds.errors import ConfigError, DataError
 from sparkds.tables import Tables
@@ -27,6 +27,14 @@ def test_a_notebook_is_in_source_format_short_and_takes_the_installed_wheel(path
     assert len(text.splitlines()) <= 125
     assert not re.search(r"sys\.path|%pip|!pip|dbutils\.fs|/dbfs|\.\./", text)
     assert "notebooks.parameters(" in text
+
+
+def test_a_notebook_tells_first_which_wheel_it_runs(monkeypatch, capsys):
+    monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
+    monkeypatch.setenv(notebooks.WIDGETS, "{")
+    with pytest.raises(ConfigError):
+        notebooks.parameters(a="1")
+    assert capsys.readouterr().err == f"sparkds {__version__}\n"
 
 
 def test_parameters_are_the_defaults_with_what_the_variable_says_instead(monkeypatch):

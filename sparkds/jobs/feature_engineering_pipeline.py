@@ -20,6 +20,7 @@ from sparkds.jobs.stages.every import AnyStage
 from sparkds.jobs.stages.stage import Place
 from sparkds.jobs.stages.windows import WindowsStage
 from sparkds.jobs.status import JobResult, TableResult
+from sparkds.sql import quoted
 from sparkds.tables import Tables
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ class Config(FeatureSet):
     def feature_set(self) -> FeatureSet:
         """The declaration of the features alone."""
         return FeatureSet(**{field: getattr(self, field) for field in FeatureSet.model_fields})
+
+    @property
+    def source_schema(self) -> str | None:
+        """Schema of the source as DDL; None where it is not declared."""
+        if self.source_columns is None:
+            return None
+        return ", ".join(f"{quoted(name)} {dtype}" for name, dtype in self.source_columns.items())
 
     @property
     def needs_features(self) -> bool:

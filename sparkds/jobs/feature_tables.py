@@ -14,6 +14,17 @@ SCORE_COMMENTS = {
 }
 
 
+def versioned(name: str, version: int) -> str:
+    """Name of the table of a version of a feature table: the name itself for the first one.
+
+    Examples
+    --------
+    >>> versioned("features", 1), versioned("features", 2)
+    ('features', 'features_v2')
+    """
+    return name if version == 1 else f"{name}_v{version}"
+
+
 def table_names(name: str) -> dict[str, str]:
     """Names of the output tables by what they hold."""
     return {"tiles": f"{name}_tiles", "snapshots": name, "checkpoints": f"{name}_checkpoints", "edges": f"{name}_rfm_edges"}

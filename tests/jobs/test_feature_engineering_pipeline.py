@@ -291,14 +291,6 @@ def test_bad_input_has_a_named_error_and_nothing_is_written(spark, tmp_path, pre
     assert not list((tmp_path / "out").glob("**/*.parquet"))
 
 
-def test_an_output_of_another_definition_is_refused(spark, tmp_path):
-    write_csv(tmp_path / "in", orders())
-    before = versions(go(spark, tmp_path))
-    with pytest.raises(TableError, match="table 'features' in .* exists with another definition"):
-        go(spark, tmp_path, settings=conf(windows=[2, 5, 9]))
-    assert versions(go(spark, tmp_path)) == before
-
-
 def test_tables_tell_what_they_are(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
     go(spark, tmp_path)

@@ -18,6 +18,7 @@ from sparkds.jobs.status import TableResult
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from sparkds.features.registry.lineage import Origin
     from sparkds.jobs.feature_engineering_pipeline import Config
     from sparkds.tables import Tables
 
@@ -109,6 +110,14 @@ class Stage(Declaration):
     def tables_written(self, config: Config) -> tuple[str, ...]:
         """Tables of the output location that it writes."""
         return ()
+
+    def state_tables(self, config: Config) -> tuple[str, ...]:
+        """Tables of fitted states that its rows depend on."""
+        return ()
+
+    def origins(self, place: Place, table: str) -> Mapping[str, Origin]:
+        """Unit, meaning, definition and sources of the columns of a table that it writes, for the registry; where it knows them."""
+        return {}
 
     def run(self, place: Place) -> StageResult:
         """Do it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,12 +17,15 @@ from sparkds.commits import Commit
 from sparkds.days import days_between, last_ended, ranges
 from sparkds.errors import ConfigError, DataError, TableError, WindowError
 from sparkds.features.feature_set import FeatureSet
-from sparkds.features.rfm import MEASURES, Edges
+from sparkds.features.registry.lineage import Origin, origins_of
+from sparkds.features.rfm import MEASURES, RFM, Edges
 from sparkds.features.schedule import Stored, checkpoint_day, days_to_compute
 from sparkds.jobs import feature_tables
+from sparkds.jobs.stages.feature_versions import JOB, Extension, feature_version
 from sparkds.jobs.stages.stage import Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.locations import Between
+from sparkds.sql import quoted
 from sparkds.tables import TableSpec
 
 if TYPE_CHECKING:
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 
     from sparkds.jobs.feature_engineering_pipeline import Config
 
-JOB = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 
 
@@ -47,6 +50,17 @@ class WindowsStage(Stage):
         """Tiles, snapshots, checkpoints, edges."""
         return tuple(feature_tables.table_names(config.name).values())
 
+    def state_tables(self, config: Config) -> tuple[str, ...]:
+        """The RFM edges."""
+        return (feature_tables.table_names(config.name)["edges"],) if config.rfm is not None else ()
+
+    def origins(self, place: Place, table: str) -> Mapping[str, Origin]:
+        """Features and RFM columns, from the events."""
+        if table != place.config.name:
+            return {}
+        events = place.source.read(place.config.source, schema=place.config.source_schema)
+        return origins_of(place.config.feature_set, place.config.source, events.columns)
+
     def run(self, place: Place) -> StageResult:
         """Bring the feature tables up to a day."""
         return _Run(place).result()
@@ -58,7 +72,8 @@ class _Run:
     def __init__(self, place: Place) -> None:
         self.config, self.source, self.output, self.asked = place.config, place.source, place.output, place
         self.spec = self.config.feature_set
-        self.names = feature_tables.table_names(self.config.name)
+        self.version = feature_version(self.output, self.config.name, self.spec)
+        self.names = self.version.names
         self.ended = last_ended(place.now, self.spec.zone)
         self.warnings: list[str] = []
         self.intake: dict[str, int] = {}
@@ -71,9 +86,10 @@ class _Run:
             self.newest[what] = self.output.last_commit(self.names[what])
         return self.newest[what]
 
-    def _write(self, what: str, frame: DataFrame, *, rows: Any, metadata: dict[str, Any], spec: TableSpec) -> None:
+    def _write(self, what: str, frame: DataFrame, *, rows: Any, metadata: dict[str, Any], spec: TableSpec, evolve: bool = False) -> None:
         """Replace a slice of an output table."""
-        commit = self.output.replace(self.names[what], frame, rows=rows, metadata={"job": JOB, **metadata}, spec=spec)
+        told = {"job": JOB, **metadata}
+        commit = self.output.replace(self.names[what], frame, rows=rows, metadata=told, spec=spec, evolve=evolve)
         self.newest[what] = commit
         self.written[what] = commit.rows or 0
 
@@ -81,6 +97,7 @@ class _Run:
         """Do everything and tell."""
         events = self._events()
         self._hold_definitions()
+        self._extend()
         tiles_commit = self._newest("tiles")
         last, complete_through = self._last_day(events, tiles_commit)
         self._tile(events, tiles_commit, last, complete_through)
@@ -93,17 +110,13 @@ class _Run:
             for what, commit in commits.items()
             if commit is not None
         ]
-        section = {"input": self.intake, "as_of": last, "days": days}
+        section = {"input": self.intake, "as_of": last, "days": days, "version": self.version.number, "table": self.names["snapshots"]}
         return StageResult(tables, section, self.warnings, processed_items=self.intake.get("n_events", 0))
 
     def _events(self) -> DataFrame:
         """Source rows, their columns held against the declaration."""
-        config = self.config
-        declared = None
-        if config.source_columns is not None:
-            declared = ", ".join(f"`{name}` {dtype}" for name, dtype in config.source_columns.items())
-        events = self.source.read(config.source, schema=declared)
-        self.spec.check(dict(events.dtypes), f"table '{config.source}'")
+        events = self.source.read(self.config.source, schema=self.config.source_schema)
+        self.spec.check(dict(events.dtypes), f"table '{self.config.source}'")
         self._check_predicates(events)
         return events
 
@@ -120,15 +133,45 @@ class _Run:
                 raise ConfigError(f"where: {where!r} gives {kind}; a predicate gives true or false")
 
     def _hold_definitions(self) -> None:
-        """Refuse outputs of another definition before anything is scanned."""
-        for what, wanted in (("tiles", self.spec.tile_hash), ("snapshots", self.spec.definition_hash)):
-            name = self.names[what]
-            found = self.output.definition(name)
-            if found is not None and found != wanted:
-                raise TableError(
-                    f"table '{name}' in {self.output.location} exists with another definition ({found}, now {wanted}); "
-                    "give the features another name, or drop the table"
-                )
+        """Refuse tiles of another definition before anything is scanned; say that a version is made."""
+        version, tiles = self.version, self.names["tiles"]
+        before = self.spec if version.before is None else version.before
+        found = self.output.definition(tiles)
+        if found is not None and found not in (before.tile_hash, self.spec.tile_hash):
+            raise TableError(
+                f"table '{tiles}' in {self.output.location} exists with another definition ({found}, now {self.spec.tile_hash}); "
+                "give the features another name, or drop the table"
+            )
+        if version.replaces is not None:
+            self.warnings.append(
+                f"the declaration defines columns of '{feature_tables.versioned(self.config.name, version.replaces)}' otherwise, or drops "
+                f"some: version {version.number} is made beside it, in '{self.names['snapshots']}'"
+            )
+
+    def _extend(self) -> None:
+        """Add the columns that the declaration adds, for all days that are there."""
+        from sparkds.features.rfm_scores import with_scores
+
+        if self.version.change.kind != "extension":
+            if self.version.before is not None and self.output.definition(self.names["snapshots"]) != self.spec.definition_hash:
+                spec = feature_tables.snapshot_spec(self.spec, self.config.source)
+                self.output.redefine(self.names["snapshots"], spec)  # the same columns, said otherwise; or a run ended before this
+            return
+        extension = Extension(self.spec, self.version, self.source, self.output, self.config.source, self.config.source_schema)
+        self.newest["tiles"] = extension.tiles() or self._newest("tiles")
+        commit = self._newest("snapshots")
+        days = sorted(self._stored(self.names["snapshots"], commit).days)
+
+        def scored(rfm: RFM, frame: DataFrame) -> DataFrame:
+            edges = self._edges(days[-1])
+            assert edges is not None
+            return with_scores(rfm, frame, edges)
+
+        commit = extension.snapshots(self.output.read(self.names["tiles"]), days, scored)
+        if commit is not None:
+            self.newest["snapshots"] = commit
+            self.written["snapshots"] = commit.rows or 0
+        self.warnings.append(f"added to '{self.names['snapshots']}', for {len(days)} days: {', '.join(self.version.change.added)}")
 
     def _last_day(self, events: DataFrame, tiles: Commit | None) -> tuple[date, date]:
         """Newest asked day, and the last day whose data are complete."""
@@ -256,7 +299,7 @@ class _Run:
             before = self.output.read(name, version=int(since))
         except TableError:
             return min(low for low, _ in days)
-        return collect.first_changed_day(before, self.output.read(name), days)
+        return collect.first_changed_day(before, self.output.read(name).select(*map(quoted, before.columns)), days)
 
     def _snapshot(self, last: date, complete_through: date) -> list[date]:
         """Write the snapshots that are missing or that changed tiles reach; give their days."""
@@ -297,10 +340,12 @@ class _Run:
             rows={"as_of": days},
             metadata={
                 "definition_hash": self.spec.definition_hash,
+                "declaration": self.spec.model_dump(mode="json"),
                 "as_of": [d.isoformat() for d in days],
                 "held": [[a.isoformat(), b.isoformat()] for a, b in ranges(held)],
                 "incomplete": [d.isoformat() for d in sorted(incomplete)],
                 "tiles_version": tiles.version,
+                "source": self.config.source,
                 "source_version": tiles.metadata["source_version"],
                 "rfm_edges_version": edges.version if edges else None,
             },
@@ -333,7 +378,7 @@ class _Run:
     def _checkpoint_through(self) -> date | None:
         """Day of the stored checkpoint; None when there is none, or when tiles below it have changed since."""
         commit = self._newest("checkpoints")
-        if commit is None or commit.changed_since:
+        if commit is None or commit.changed_since or commit.metadata["definition_hash"] != self.spec.tile_hash:
             return None
         through = date.fromisoformat(commit.metadata["through"])
         return through if self._touched_from(commit.metadata["tiles_version"], through) is None else None
@@ -348,13 +393,18 @@ class _Run:
             return
         tiles = self._newest("tiles")
         assert tiles is not None
+        older = self.output.definition(self.names["checkpoints"])
+        checkpoint = replace(feature_tables.checkpoint_spec(self.spec), extends=(older,) if older else ())
         self._write(
             "checkpoints",
             checkpoints_frame(self.spec, self._tiles_for(wanted + timedelta(days=self.spec.longest_window)), wanted),
             rows=None,
             metadata={"definition_hash": self.spec.tile_hash, "through": wanted.isoformat(), "tiles_version": tiles.version},
-            spec=feature_tables.checkpoint_spec(self.spec),
+            spec=checkpoint,
+            evolve=True,
         )
+        if older is not None and older != self.spec.tile_hash:
+            self.output.redefine(self.names["checkpoints"], checkpoint)
 
     def _edges(self, fitted_as_of: date) -> Edges | None:
         """Stored RFM edges, or newly fitted ones, kept before they are used."""
