@@ -73,8 +73,9 @@ def _panel(axes: Axes, name: str, bars: DataFrame) -> None:
     axes.spines["bottom"].set_color(FAINT)
     ends = [str(bars[c].iloc[0]) for c in ("first", "last")] if "first" in bars.columns else [f"{low[0]:.4g}", f"{high[-1]:.4g}"]
     axes.set_xticks([low[0], high[-1]], [_plain(end) for end in ends], fontsize=7, color="#56637a")
-    for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
-        label.set_horizontalalignment(side)
+    left, right = axes.get_xticklabels()
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")
     axes.set_yticks([])
     axes.tick_params(length=0)
 

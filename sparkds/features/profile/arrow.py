@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,7 @@ from sparkds.features.profile.value_bins import BinCounts
 UNDATED: Final = date(9999, 12, 31)
 """Slice of the rows whose time is null."""
 BLOCK_ROWS: Final = 65_536
+TURNED_ROWS: Final = 512
 BLOCK_CELLS: Final = 2**22
 """A block has fewer rows where there are many columns: 4 M cells are 32 MB."""
 WAITING_CELLS: Final = 2**24
@@ -108,10 +110,13 @@ class Rows:
 
     @property
     def n(self) -> int:
+        """Number of rows."""
         return int(max(self.floats.shape[1], self.wholes.shape[1]))
 
     def at(self, rows: Ints, n_texts: int) -> Rows:
         """Some of the rows, ascending."""
+        if len(rows) == rows[-1] - rows[0] + 1:
+            return self.between(int(rows[0]), int(rows[-1]) + 1, n_texts)
         place = np.searchsorted(rows, self.text_rows)
         inside = np.flatnonzero((place < len(rows)) & (rows[np.minimum(place, len(rows) - 1)] == self.text_rows))
         texts = self.texts
@@ -125,6 +130,19 @@ class Rows:
             place[inside],
             texts,
             [column.take(pa.array(rows)) for column in self.exact],
+        )
+
+    def between(self, low: int, high: int, n_texts: int) -> Rows:
+        """Rows from `low` to before `high`, without copies."""
+        a, b = np.searchsorted(self.text_rows, (low, high))
+        return Rows(
+            self.floats[:, low:high],
+            None if self.has_float is None else self.has_float[:, low:high],
+            self.wholes[:, low:high],
+            None if self.has_whole is None else self.has_whole[:, low:high],
+            self.text_rows[a:b] - low,
+            self.texts.slice(a * n_texts, (b - a) * n_texts),
+            [column.slice(low, high - low) for column in self.exact],
         )
 
 
@@ -160,7 +178,7 @@ class _Slices:
         for day, part in self._by_day(rows):
             self.waiting.setdefault(day, []).append(part)
             self.n_waiting[day] = self.n_waiting.get(day, 0) + part.n
-            if self.n_waiting[day] >= self.layout.block_rows // 2:
+            if self.n_waiting[day] >= self.layout.block_rows:
                 self._fold(day)
         width = self.layout.n_floats + self.layout.n_wholes
         if sum(self.n_waiting.values()) * width > WAITING_CELLS:
@@ -225,7 +243,7 @@ class _Slices:
         order = np.argsort(days, kind="stable")
         in_order = days[order]
         starts = np.concatenate(([0], np.flatnonzero(np.diff(in_order)) + 1, [len(days)]))
-        for low, high in zip(starts[:-1], starts[1:], strict=True):
+        for low, high in pairwise(starts.tolist()):
             yield day_of(int(in_order[low])), rows.at(order[low:high], self.layout.n_texts)
 
     def _local_days(self, micros: Ints) -> Ints:
@@ -238,7 +256,7 @@ class _Slices:
             if day not in self.starts:
                 self.starts[day] = microseconds(start_of_day(day_of(day), zone))
         starts = np.array([self.starts[day] for day in days.tolist()], np.int64)
-        return cast(Ints, days[np.maximum(np.searchsorted(starts, micros, side="right") - 1, 0)])
+        return days[np.maximum(np.searchsorted(starts, micros, side="right") - 1, 0)]
 
 
 def _matrix(column: Any, k: int, n: int, kind: Any) -> tuple[npt.NDArray[Any], Bools | None]:
@@ -248,14 +266,22 @@ def _matrix(column: Any, k: int, n: int, kind: Any) -> tuple[npt.NDArray[Any], B
     flat = column.flatten()
     has_bits, values = flat.buffers()
     x = np.frombuffer(values, kind)[flat.offset : flat.offset + len(flat)].reshape(n, k)
+    found = _across(x)
     if not flat.null_count:
-        return np.ascontiguousarray(x.T), None
+        return found, None
     bits = np.unpackbits(np.frombuffer(has_bits, np.uint8), bitorder="little")[flat.offset : flat.offset + len(flat)]
-    has = np.ascontiguousarray(bits.view(bool).reshape(n, k).T)
-    found = np.ascontiguousarray(x.T)
-    found = found.copy() if found.base is not None else found
+    has = _across(bits.view(bool).reshape(n, k))
     found[~has] = 0
     return found, has
+
+
+def _across(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Array (n, k) as one of (k, n), a few rows at a time so that they stay in the cache."""
+    n, k = x.shape
+    found = np.empty((k, n), x.dtype)
+    for first in range(0, n, TURNED_ROWS):
+        found[:, first : first + TURNED_ROWS] = x[first : first + TURNED_ROWS].T
+    return found
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
@@ -345,7 +371,9 @@ def state_of(row: Any) -> ColumnState:
             texts,
         ),
         pairs=Pairs(np.frombuffer(pairs, "<i8", k).astype(np.int64), np.frombuffer(pairs, "<f8", 6 * k, 8 * k).reshape(6, k)),
-        sample=RowSample(int(header[0]), header[1], header[2:].astype(np.uint64), np.frombuffer(sample, "<f8", rows, 16 + 8 * rows)[:, None]),
+        sample=RowSample(
+            int(header[0]), header[1], header[2:].astype(np.uint64), np.frombuffer(sample, "<f8", rows, 16 + 8 * rows)[:, None]
+        ),
     )
 
 

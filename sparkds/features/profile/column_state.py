@@ -65,7 +65,7 @@ class ColumnState:
     negatives: int = 0
     low: Exact | None = None
     high: Exact | None = None
-    moments: Central = Central()
+    moments: Central = field(default_factory=Central)
     bins: BinCounts = field(default_factory=BinCounts.none)
     distinct: Distinct = field(default_factory=lambda: Distinct.none(2048))
     frequent: Frequent = field(default_factory=lambda: Frequent.none(4096))

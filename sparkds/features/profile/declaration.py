@@ -32,17 +32,11 @@ STATE_FORMAT: Final = 1
 """Raised when stored states would be read differently."""
 
 
-class Profile(Declaration):
-    """What is known of every column of a table, from states that add over days.
+class ProfileOptions(Declaration):
+    """What of a table is profiled, and how finely; the fields that `Profile` and the stage share.
 
     Attributes
     ----------
-    time : str, optional
-        Timestamp or date column whose local day is the slice of a row; the table is one slice if absent.
-    time_zone : str
-        IANA zone of the local days, and in which instants are shown.
-    event_time_zone : str, optional
-        IANA zone in which `time` is to be read where it is a timestamp without zone.
     columns : tuple of str, optional
         Columns to profile; all if absent.
     quantiles : tuple of float
@@ -50,13 +44,13 @@ class Profile(Declaration):
     top : int
         Most frequent values shown, at most `counters`.
     distinct_size : int
-        Hashes kept to count distinct values: exact up to so many, then with a relative standard error of 1/sqrt(distinct_size - 2).
+        Hashes kept to count distinct values: exact below so many, then with a relative standard error of 1/sqrt(distinct_size - 2).
     counters : int
         Values whose frequency is kept for a slice; what was lost beyond is stated as `top_error`.
     correlated : int
         At most so many numeric columns, the first ones, are correlated; work and states grow with its square. 0 for none.
     sample_rows : int
-        Rows kept for a slice, by a seeded hash, for Spearman's correlation; 0 for none.
+        Rows kept for a slice, by a seeded hash, for Spearman's correlation; 0 for none. Without time, `most_sampled` of the one slice.
     most_sampled : int
         Rows of all slices together that Spearman's correlation uses.
     seed : int
@@ -66,20 +60,9 @@ class Profile(Declaration):
     frequency_ratio : float
         … or is this many times as frequent as the next one, while less than a tenth of its values differ.
     id_like : float
-        A column is like an id when at least this share of its values differ.
-
-    Examples
-    --------
-    >>> spec = Profile(time="bought_at", time_zone="Europe/Berlin", quantiles=(0.5, 0.99), top=5)
-    >>> spec.state_hash == spec.model_copy(update={"top": 3}).state_hash
-    True
-
-    On a session: ``profile_states_frame(frame, spec)`` and ``profile_frame(states, spec)`` of `sparkds.features.profile.states`.
+        A column of whole numbers or texts is like an id when at least this share of its values differ.
     """
 
-    time: str | None = Field(default=None, description="column whose local day is the slice of a row")
-    time_zone: str = Field(description="IANA time zone of the days, and in which instants are shown")
-    event_time_zone: str | None = Field(default=None, description="IANA zone of a time column without zone")
     columns: tuple[str, ...] | None = Field(default=None, min_length=1, description="columns to profile; all if absent")
     quantiles: tuple[float, ...] = Field(default=(0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99), description="shares in (0, 1), ascending")
     top: int = Field(default=10, ge=1, description="most frequent values shown")
@@ -93,13 +76,6 @@ class Profile(Declaration):
     frequency_ratio: float = Field(default=19.0, gt=1, description="ratio of the first to the second value, likewise")
     id_like: float = Field(default=0.95, gt=0.5, le=1, description="share of different values from which a column is like an id")
 
-    @field_validator("time_zone", "event_time_zone")
-    @classmethod
-    def _zone(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in available_timezones():
-            raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
-        return zone
-
     @field_validator("quantiles")
     @classmethod
     def _quantiles(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
@@ -108,13 +84,48 @@ class Profile(Declaration):
         return shares
 
     @model_validator(mode="after")
-    def _consistent(self) -> Profile:
+    def _consistent(self) -> ProfileOptions:
         if self.top > self.counters:
             raise ValueError(f"top is {self.top}, but only {self.counters} counters are kept; raise counters or lower top")
         for column in self.columns or ():
             if (self.columns or ()).count(column) > 1:
                 raise ValueError(f"column '{column}' is given twice")
         return self
+
+
+class Profile(ProfileOptions):
+    """What is known of every column of a table, from states that add over days.
+
+    Attributes
+    ----------
+    time : str, optional
+        Timestamp or date column whose local day is the slice of a row; the table is one slice if absent.
+    time_zone : str
+        IANA zone of the local days, and in which instants are shown.
+    event_time_zone : str, optional
+        IANA zone in which `time` is to be read where it is a timestamp without zone.
+
+    The other fields are those of `ProfileOptions`.
+
+    Examples
+    --------
+    >>> spec = Profile(time="bought_at", time_zone="Europe/Berlin", quantiles=(0.5, 0.99), top=5)
+    >>> spec.state_hash == spec.model_copy(update={"top": 3}).state_hash
+    True
+
+    On a session: ``profile_states_frame(frame, spec)`` and ``profile_frame(states, spec)`` of `sparkds.features.profile.states`.
+    """
+
+    time: str | None = Field(default=None, description="column whose local day is the slice of a row")
+    time_zone: str = Field(description="IANA time zone of the days, and in which instants are shown")
+    event_time_zone: str | None = Field(default=None, description="IANA zone of a time column without zone")
+
+    @field_validator("time_zone", "event_time_zone")
+    @classmethod
+    def _zone(cls, zone: str | None) -> str | None:
+        if zone is not None and zone not in available_timezones():
+            raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
+        return zone
 
     @property
     def zone(self) -> ZoneInfo:

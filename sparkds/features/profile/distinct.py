@@ -97,10 +97,11 @@ class Distinct:
         near = hashes[hashes < self.below] if self.exceeded else hashes
         if not len(near):
             return self
-        if len(near) > 16 * self.size:  # a share of the hashes has enough of them, unless most are repeated
-            enough = np.uint64(_M // len(near) * 4 * self.size)
-            smaller = Distinct(self.size, different(near[near < enough])[: self.size])
-            near = smaller.hashes if smaller.exceeded else near
+        for times in (4, 16):  # the smallest of many hashes are among those below a guess, unless most are repeated
+            if len(near) > 2 * times * self.size:
+                smallest = different(near[near < np.uint64(_M // len(near) * times * self.size)])
+                if len(smallest) >= self.size:
+                    near = smallest
         return Distinct(self.size, different(np.concatenate((self.hashes, near)))[: self.size])
 
     def __add__(self, other: Distinct) -> Distinct:

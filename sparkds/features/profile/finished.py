@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from sparkds.features.profile.results import (
 FINISHED_SCHEMA: Final = (
     "`column` string, n_slices bigint, undated bigint, profile string, others binary, pearson binary, priorities binary, sample binary"
 )
+MERGED_COUNTERS: Final = 4096
 ARROW_SCHEMA: Final = pa.schema(
     [
         ("column", pa.string()),
@@ -58,6 +59,8 @@ class FinishKernel:
     def _finished(self, rows: list[Any]) -> dict[str, Any]:
         days = [row["day"] for row in rows if row["day"] not in (None, UNDATED)]
         states = [state_of(row) for row in rows]
+        if len(states) > 1:  # so that no more is lost than the slices have lost
+            states = [replace(state, frequent=replace(state.frequent, size=MERGED_COUNTERS)) for state in states]
         state = states[0]
         for other in states[1:]:
             state = state + other

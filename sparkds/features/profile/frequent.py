@@ -1,6 +1,7 @@
 """Frequent: which values a column has most often, with a bound on what was not counted.
 
-Takes hashes of rows and keeps a bounded number of counts; a value occurs at least as often as its count says, and at most `error` times more.
+Takes hashes of rows and keeps a bounded number of counts; a value occurs at least as often as its count says, and at most
+`error` times more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkds.features.profile.distinct import Hashes
+from sparkds.features.profile.value_bins import summed
 
 SMALL: Final = 4096
 """Up to so many rows at a time are counted one by one."""
@@ -132,10 +134,8 @@ class Frequent:
         """Take in counts of other rows, each value once."""
         if not len(hashes) and not error:
             return self
-        found, into = np.unique(np.concatenate((self.hashes, hashes)), return_inverse=True)
-        summed = np.zeros(len(found), np.int64)
-        np.add.at(summed, into, np.concatenate((self.counts, counts)))
-        whole = Frequent(self.size, found, summed, self.error + error, {**self.texts, **texts} if texts else self.texts)
+        found, total = summed(np.concatenate((self.hashes, hashes)), np.concatenate((self.counts, counts)))
+        whole = Frequent(self.size, found, total, self.error + error, {**self.texts, **texts} if texts else self.texts)
         return whole.pruned(self.size)
 
     def __add__(self, other: Frequent) -> Frequent:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from sparkds.features.profile.value_bins import BinCounts, bins_of
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+
+ROW_FACTOR: Final = np.uint64(0x5851F42D4C957F2D)
 
 
 @dataclass(frozen=True)
@@ -220,10 +224,8 @@ def _folded(state: ColumnState, channel: Channel, block: Block, row_hash: Hashes
         assert channel.in_wholes is not None
         hashes = hashes_of(block.wholes[channel.in_wholes])
     if row_hash is not None:
-        told = hashes * np.uint64(2 * channel.position + 0x5851F42D4C957F2D)
-        if rows is not None:
-            told[~has] = 0
-        row_hash += told
+        row_hash += hashes  # where there is no value, the hash of 0
+        row_hash *= ROW_FACTOR
     if rows is not None:
         hashes = hashes[rows]
     if channel.in_floats is not None:
@@ -256,13 +258,14 @@ def _numbers_folded(state: ColumnState, channel: Channel, block: Block, rows: In
         low, high = exact_low, exact_high
     elif channel.kind == "decimal":
         low, high = (Decimal(f"{value:.{channel.scale}f}") for value in (low, high))
-    return _merged(state, x, low, high, bins_of(x + 0.0))
+    return _merged(state, x, low, high, bins_of(x, signed=low < 0))
 
 
 def _wholes_folded(state: ColumnState, kind: Kind, whole: Ints) -> ColumnState:
     x = whole.astype(np.float64)
-    bins = day_bins(whole, kind) if kind in TEMPORAL else bins_of(x)
-    return _merged(state, x, int(whole.min()), int(whole.max()), bins, signed=kind in (*NUMERIC, *TEXTUAL))
+    low, high = int(whole.min()), int(whole.max())
+    bins = day_bins(whole, kind) if kind in TEMPORAL else bins_of(x, signed=low < 0)
+    return _merged(state, x, low, high, bins, signed=kind in (*NUMERIC, *TEXTUAL))
 
 
 def _merged(state: ColumnState, x: Floats, low: float | Decimal, high: float | Decimal, bins: Ints, *, signed: bool = True) -> ColumnState:
@@ -281,8 +284,8 @@ def _merged(state: ColumnState, x: Floats, low: float | Decimal, high: float | D
 
 def _counted(state: ColumnState, channel: Channel, block: Block, rows: Ints | None, hashes: Hashes) -> ColumnState:
     preferred = None
+    known = np.zeros(block.n if channel.text is not None else 0, bool)
     if channel.text is not None:
-        known = np.zeros(block.n, bool)
         known[block.text_rows] = True
         preferred = np.flatnonzero(known if rows is None else known[rows])
     told = tally(hashes, preferred=preferred)

@@ -178,24 +178,31 @@ def comoments(z: Floats, present: Bools | None, shift: Floats) -> Floats:
     q, r = z.shape
     found = np.empty((6, q, q))
     square = z * z
-    m = None if present is None else present.astype(np.float64)
-    total, squares = z.sum(axis=1), square.sum(axis=1)
+    n, total, other_total, squares, other_squares = _sums(z, square, present)
+    per = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)
     for low in range(0, q, BLOCK):  # blocks, so that what is held beside the matrix stays small
         for left in range(0, q, BLOCK):
             i, j = slice(low, low + BLOCK), slice(left, left + BLOCK)
-            product = z[i] @ z[j].T
-            if m is None:
-                n = np.full_like(product, float(r))
-                a, b = np.broadcast_to(total[i, None], product.shape), np.broadcast_to(total[None, j], product.shape)
-                s, t = np.broadcast_to(squares[i, None], product.shape), np.broadcast_to(squares[None, j], product.shape)
-            else:
-                n, a, b = m[i] @ m[j].T, z[i] @ m[j].T, m[i] @ z[j].T
-                s, t = square[i] @ m[j].T, m[i] @ square[j].T
-            per = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)
-            found[0, i, j] = n
-            found[1, i, j] = np.where(n > 0, shift[i, None] + a * per, 0.0)
-            found[2, i, j] = np.where(n > 0, shift[None, j] + b * per, 0.0)
-            found[3, i, j] = np.maximum(s - a * a * per, 0)
-            found[4, i, j] = np.maximum(t - b * b * per, 0)
-            found[5, i, j] = product - a * b * per
+            found[5, i, j] = z[i] @ z[j].T - total[i, j] * other_total[i, j] * per[i, j]
+    found[0] = n
+    found[1] = np.where(n > 0, shift[:, None] + total * per, 0.0)
+    found[2] = np.where(n > 0, shift[None, :] + other_total * per, 0.0)
+    found[3] = np.maximum(squares - total * total * per, 0)
+    found[4] = np.maximum(other_squares - other_total * other_total * per, 0)
     return found
+
+
+def _sums(z: Floats, square: Floats, present: Bools | None) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Rows of each pair, and sums and sums of squares of both over them: (q, q) each; only columns with holes need products."""
+    q, r = z.shape
+    n = np.full((q, q), float(r))
+    total, squares = (np.repeat(x.sum(axis=1)[:, None], q, axis=1) for x in (z, square))
+    holed = np.zeros(0, np.int64) if present is None else np.flatnonzero(~present.all(axis=1))
+    if present is not None and len(holed):
+        m = present[holed].astype(np.float64)
+        n[holed, :] = m.sum(axis=1)[:, None]
+        n[:, holed] = m.sum(axis=1)[None, :]
+        n[np.ix_(holed, holed)] = m @ m.T
+        total[:, holed] = z @ m.T
+        squares[:, holed] = square @ m.T
+    return n, total, total.T, squares, squares.T

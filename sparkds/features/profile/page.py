@@ -43,7 +43,9 @@ def page(profile: TableProfile, spec: Profile, *, title: str, pictures: Sequence
         more = len(warnings) - MOST_WARNINGS
         blocks += [
             Heading("To look at"),
-            Bullets([sentence[0].upper() + sentence[1:] for sentence in warnings[:MOST_WARNINGS]] + ([f"and {more} more"] if more > 0 else [])),
+            Bullets(
+                [sentence[0].upper() + sentence[1:] for sentence in warnings[:MOST_WARNINGS]] + ([f"and {more} more"] if more > 0 else [])
+            ),
         ]
     blocks += [Heading("Columns"), _columns(columns), Paragraph(NOTE)]
     if pictures:
@@ -52,7 +54,11 @@ def page(profile: TableProfile, spec: Profile, *, title: str, pictures: Sequence
     if with_quantiles:
         heads = ["column", "minimum", *(f"{share * 100:g} %" for share in spec.quantiles), "maximum", "error at most"]
         rows = [[c.column, _cut(c.minimum), *(q.shown for q in c.quantiles), _cut(c.maximum), c.quantile_error] for c in with_quantiles]
-        blocks += [Heading("Quantiles"), Table(heads, rows), Paragraph("Of texts: of their lengths. Of dates and instants: by day, in UTC.")]
+        blocks += [
+            Heading("Quantiles"),
+            Table(heads, rows),
+            Paragraph("Of texts: of their lengths. Of dates and instants: by day, in UTC."),
+        ]
     with_top = [c for c in columns if c.top]
     if with_top:
         rows = [[c.column, _top(c), f"{c.top_error:,}" if c.top_error else "exact"] for c in with_top]
@@ -108,7 +114,9 @@ def _correlations(profile: TableProfile) -> list[Block]:
         return []
     strongest = sorted(known, key=lambda pair: -max(abs(pair.pearson), 0 if math.isnan(pair.spearman) else abs(pair.spearman)))[:MOST_PAIRS]
     rows = [[p.column, p.other, f"{p.pearson:.3f}", f"{p.n:,}", _number(p.spearman), f"{p.n_sampled:,}"] for p in strongest]
-    note = "Pearson over all rows in which both columns have a finite value (pairwise deletion); Spearman over such rows of a seeded sample."
+    note = (
+        "Pearson over all rows in which both columns have a finite value (pairwise deletion); Spearman over such rows of a seeded sample."
+    )
     return [
         Heading("Strongest correlations"),
         Table(["column", "other", "Pearson", "rows", "Spearman", "sampled rows"], rows),

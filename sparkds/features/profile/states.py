@@ -6,7 +6,7 @@ Takes frames and gives lazy frames of states; the profile that comes to the driv
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -129,7 +129,7 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
             continue
         dtype, c = dtypes[name], F.col(quoted(name))
         kind = kind_of(dtype)
-        place: dict[str, int | bool] = {}
+        place: dict[str, Any] = {}
         if kind in ("number", "decimal"):
             place["in_floats"] = len(floats)
             floats.append(c.cast("double"))
@@ -155,7 +155,7 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
             wholes.append(_whole(name, c, kind))
         correlated = kind in NUMERIC and left > 0
         left -= correlated
-        channels.append(Channel(name, dtype, kind, position, correlated=correlated, **place))  # type: ignore[arg-type] - by name
+        channels.append(Channel(name, dtype, kind, position, correlated=correlated, **place))
     if spec.time is not None and time_at is None:
         time_at = len(wholes)
         of_time = dtypes[spec.time]
@@ -166,7 +166,9 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
         row = F.monotonically_increasing_id().bitwiseAND(F.lit(2**ROW_BITS - 1))
         shown = (row < F.lit(BLOCK_ROWS)) | (row % F.lit(TEXT_EVERY) == F.lit(0))
         columns.append(F.when(shown, F.array(*texts)).alias("texts"))
-    sizes = Sizes(spec.distinct_size, spec.counters, spec.sample_rows if spec.time else min(spec.sample_rows, 1) * spec.most_sampled, spec.seed)
+    sizes = Sizes(
+        spec.distinct_size, spec.counters, spec.sample_rows if spec.time else min(spec.sample_rows, 1) * spec.most_sampled, spec.seed
+    )
     days = spec.time is not None and dtypes[spec.time] == "date"
     layout = Layout(tuple(channels), sizes, len(floats), len(wholes), len(texts), len(exact), time_at, days, spec.time_zone)
     return [*columns, *exact], layout

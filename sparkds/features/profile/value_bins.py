@@ -6,7 +6,7 @@ Takes values to whole-number bins that ascend with the value and whose counts ad
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,23 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def bins_of(x: Floats) -> Ints:
+def bins_of(x: Floats, *, signed: bool = True) -> Ints:
     """Bin of each finite value: (n,) int64, ascending with the value; 0 for 0.
 
     A bin holds the values of one sign that share exponent and leading 6 bits of the mantissa, so that its bounds are
     at most 1/64 apart, relatively; a form of the exponent-and-mantissa buckets of HDR histograms.
+
+    Parameters
+    ----------
+    x : (n,)
+    signed : bool
+        False where no value is below 0.
     """
     bits = x.view(np.int64)
-    size: Ints = (bits & _SIZE) >> _SHIFT
-    if len(x) and x.min() < 0:
-        return np.where(bits < 0, -size, size)
+    size: Ints = bits & _SIZE
+    size >>= _SHIFT
+    if signed and len(x) and bits.min() < 0:
+        np.negative(size, out=size, where=bits < 0)
     return size
 
 
@@ -59,6 +66,16 @@ def values_of(bins: Ints, *, whole: bool = False) -> Floats:
         middle = np.where(first >= last, first, np.round(middle))
     found: Floats = np.where(bins < 0, -middle, np.where(bins == 0, 0.0, middle))
     return found
+
+
+def summed(keys: npt.NDArray[Any], counts: Ints) -> tuple[npt.NDArray[Any], Ints]:
+    """Counts of equal keys together, by ascending key; fast where the keys are a few ascending runs."""
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    first = np.flatnonzero(np.concatenate(([True], in_order[1:] != in_order[:-1])))
+    return in_order[first], np.add.reduceat(counts[order], first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +122,7 @@ class BinCounts:
             return self
         if not len(self.bins):
             return other
-        bins, into = np.unique(np.concatenate((self.bins, other.bins)), return_inverse=True)
-        counts = np.zeros(len(bins), np.int64)
-        np.add.at(counts, into, np.concatenate((self.counts, other.counts)))
-        return BinCounts(bins, counts)
+        return BinCounts(*summed(np.concatenate((self.bins, other.bins)), np.concatenate((self.counts, other.counts))))
 
     @property
     def n(self) -> int:

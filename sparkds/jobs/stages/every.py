@@ -10,11 +10,12 @@ from typing import Annotated
 from pydantic import Field
 
 # one line a stage, in the order of the road
+from sparkds.jobs.stages.profile import ProfileStage
 from sparkds.jobs.stages.register import RegisterStage
 from sparkds.jobs.stages.windows import WindowsStage
 
 AnyStage = Annotated[
     # one line a stage, in the order of the road
-    WindowsStage | RegisterStage,
+    ProfileStage | WindowsStage | RegisterStage,
     Field(discriminator="kind"),
 ]

@@ -1,5 +1,7 @@
 """Sketches of a column: laws of merging, and every number against numpy and scipy."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ LISTS = st.lists(FINITE, max_size=60)
 def parts(values, cuts):
     """Values cut at some places."""
     bounds = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
-    return [values[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [values[a:b] for a, b in pairwise(bounds)]
 
 
 def total(states):
