@@ -43,6 +43,7 @@ GENERATE_STATEMENTS = {"features.states"} | {
     )
 }
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
+PROFILE_SKETCHES = {f"features.profile.{sketch}" for sketch in ("distinct", "frequent", "moments", "row_sample", "value_bins")}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
     "errors": (set(), set()),
@@ -275,6 +276,36 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     # -- rooms of profile
+    "features.profile": ({"features.profile.declaration"}, set()),
+    "features.profile.declaration": (NUMBERS, {"pydantic"}),
+    "features.profile.value_bins": (set(), {"numpy"}),
+    "features.profile.distinct": (set(), {"numpy"}),
+    "features.profile.moments": (set(), {"numpy"}),
+    "features.profile.frequent": ({"features.profile.distinct"}, {"numpy"}),
+    "features.profile.row_sample": ({"features.profile.distinct"}, {"numpy"}),
+    "features.profile.column_state": (NUMBERS | PROFILE_SKETCHES, {"numpy"}),
+    "features.profile.kernel": (PROFILE_SKETCHES | {"features.profile.column_state"}, {"numpy"}),
+    "features.profile.arrow": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.kernel"},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.results": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.declaration"},
+        {"numpy", "scipy"},
+    ),
+    "features.profile.finished": (
+        NUMBERS | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "kernel", "results", "row_sample")},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.states": (
+        NUMBERS
+        | {"blocks", "collect", "instants"}
+        | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "finished", "kernel", "results")},
+        {"pyspark"},
+    ),
+    "features.profile.page": ({"document", "features.profile.declaration", "features.profile.results"}, set()),
+    "figures.profile": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.profile_tables": ({"tables", "features.profile.declaration", "features.profile.results"}, set()),
     # -- rooms of generate
     "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
     "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
@@ -451,6 +482,13 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
+    "jobs.stages.profile": (
+        NUMBERS
+        | {"collect", "commits", "document", "instants", "locations", "tables", "figures.profile", "jobs", "jobs.profile_tables"}
+        | {"jobs.stages.stage", "jobs.status"}
+        | {f"features.profile.{room}" for room in ("declaration", "page", "results", "states")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage history
     "jobs.history_tables": ({"tables", "features.change_points", "features.feature_set"}, set()),
     "jobs.stages.history": (
@@ -514,6 +552,7 @@ ROOMS = {
         {
             "jobs.stages.history",
             "jobs.stages.leakage",
+            "jobs.stages.profile",
             "jobs.stages.windows",
             "jobs.stages.training_set",
             "jobs.stages.generate",
@@ -738,6 +777,7 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
                 "features.history",
+                "features.profile.arrow",
                 "features.snapshots",
                 "experiments.arrow",
                 "experiments.headcounts",

@@ -55,7 +55,7 @@ def derived_days(spec: FeatureSet) -> dict[str, str]:
     daily = [f for f in spec.computed if f.aggregation.changes_daily and f.aggregation.counts_from is None]
     if daily:
         raise ConfigError(
-            f"feature '{daily[0].name}' ({daily[0].aggregation.kind}) changes from day to day without an event, so it has no change points: "
+            f"feature '{daily[0].name}' ({daily[0].aggregation.kind}) changes from day to day without an event and has no change points: "
             "keep a history of a declaration without it; snapshots have it"
         )
     days = {feature.name: feature.name + DAY_SUFFIX for feature in spec.computed if feature.aggregation.counts_from is not None}
