@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkds.errors import ConfigError, DataError
-from sparkds.features import RFM, Count, DaysSinceFirst, DaysSinceLast, FeatureSet
+from sparkds.features import RFM, Count, DaysSinceFirst, DaysSinceLast, FeatureSet, SeasonalityRatio
 from sparkds.features.change_points import change_block, derived_days, last_days, stored_names, stored_value
 from sparkds.features.feature_set import Feature
 from sparkds.features.merged import MergedStates
@@ -134,4 +134,12 @@ def test_a_feature_that_moves_without_saying_from_which_day_is_refused():
 def test_a_key_with_the_name_of_a_column_of_the_history_is_refused(name):
     spec = FeatureSet(**BASE | {"keys": (name,)}, aggregations=(DaysSinceLast(),))
     with pytest.raises(ConfigError, match=f"column '{name}' of the history has the name of a feature or key"):
+        derived_days(spec)
+
+
+def test_a_kind_that_changes_every_day_without_counting_from_one_is_refused():
+    spec = FeatureSet(
+        keys=("k",), event_time="t", time_zone="UTC", windows=(30,), aggregations=(Count(), SeasonalityRatio(period_days=7))
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"'event_seasonality_7_30d' \(seasonality_ratio\) changes from day to day"):
         derived_days(spec)

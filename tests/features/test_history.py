@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from sparkds.errors import ColumnError, WindowError
-from sparkds.features import RFM, Count, DaysSinceFirst, FeatureSet, Sum
+from sparkds.features import RFM, Count, DaysSinceFirst, FeatureSet, InterEventMean, InterEventSd, Share, Sum, Trend
 from sparkds.features.change_points import stored_names, window_days
 from sparkds.features.history import history_frame, snapshots_of_history_frame
 from tests.features.test_snapshots import DAYS, KEYS, SPEC, explained, frame_of, random_events, rows_of
@@ -71,6 +71,17 @@ def test_entities_seen_before_the_first_day_begin_on_it(tiles):
     days = [date(2026, 3, 31), date(2026, 4, 1), last]
     begun = history_frame(spec, tiles, last=last, first=first)
     assert rows_of(snapshots_of_history_frame(spec, begun, days)) == rows_of(spec.snapshots(tiles, days))
+
+
+def test_rhythms_have_change_points_and_the_short_window_of_a_trend_has_its_own(spark):
+    spec = FeatureSet(
+        keys=KEYS, event_time="t", time_zone="Europe/Berlin", windows=(9,),
+        aggregations=(Trend(short=2), InterEventMean(), InterEventSd(lifetime=True), Share(weekdays="weekend")),
+    )  # fmt: skip
+    assert window_days(spec) == (2, 9)
+    tiles = spec.tiles(frame_of(spark, random_events(60)))
+    got = snapshots_of_history_frame(spec, history_frame(spec, tiles, last=LAST), COVERED)
+    assert rows_of(got) == rows_of(spec.snapshots(tiles, COVERED))
 
 
 def test_doubles_are_added_over_disjoint_days_never_subtracted(spark):
