@@ -281,7 +281,7 @@ ROOMS = {
     "features.profile.value_bins": (set(), {"numpy"}),
     "features.profile.distinct": (set(), {"numpy"}),
     "features.profile.moments": (set(), {"numpy"}),
-    "features.profile.frequent": ({"features.profile.distinct"}, {"numpy"}),
+    "features.profile.frequent": ({"features.profile.distinct", "features.profile.value_bins"}, {"numpy"}),
     "features.profile.row_sample": ({"features.profile.distinct"}, {"numpy"}),
     "features.profile.column_state": (NUMBERS | PROFILE_SKETCHES, {"numpy"}),
     "features.profile.kernel": (PROFILE_SKETCHES | {"features.profile.column_state"}, {"numpy"}),

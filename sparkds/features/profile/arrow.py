@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from sparkds.days import day_number, day_of, microseconds, start_of_day
 from sparkds.features.profile.column_state import MICROSECONDS_A_DAY, ColumnState, Exact, Kind
-from sparkds.features.profile.distinct import Distinct
+from sparkds.features.profile.distinct import Distinct, longs_of_xxhash64
 from sparkds.features.profile.frequent import Frequent
 from sparkds.features.profile.kernel import Block, Bools, Channel, Floats, Ints, Sizes, SliceFold
 from sparkds.features.profile.moments import Central, Pairs
@@ -78,6 +78,8 @@ class Layout:
         Place of the time in ``wholes``: microseconds, or days where `days` is set.
     days : bool
     time_zone : str
+    xxhashed : tuple of int
+        Places in ``wholes`` of longs that come as Spark's `xxhash64` of them.
     """
 
     channels: tuple[Channel, ...]
@@ -89,6 +91,7 @@ class Layout:
     time_at: int | None
     days: bool
     time_zone: str
+    xxhashed: tuple[int, ...] = ()
 
     @property
     def block_rows(self) -> int:
@@ -221,6 +224,8 @@ class _Slices:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         floats, has_float = _matrix(columns.get("floats"), layout.n_floats, n, np.float64)
         wholes, has_whole = _matrix(columns.get("wholes"), layout.n_wholes, n, np.int64)
+        for at in layout.xxhashed:
+            wholes[at] = longs_of_xxhash64(wholes[at])
         text_rows, texts = np.zeros(0, np.int64), pa.array([], pa.string())
         if layout.n_texts:
             text_rows = np.flatnonzero(columns["texts"].is_valid().to_numpy(zero_copy_only=False))

@@ -5,6 +5,7 @@ Takes numbers, hashes and lengths as two matrices and gives one state a column; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -42,7 +43,8 @@ class Channel:
     in_floats : int, optional
         Row of the values in the matrix of doubles.
     in_wholes : int, optional
-        Row in the matrix of whole numbers: of the values, of their hashes (texts and long decimals), or of what is only null or not.
+        Row in the matrix of whole numbers: of the values (of decimals unscaled), of their hashes (texts, and decimals of more than
+        18 digits), or of what is only null or not.
     hashed : bool
         Whether these are hashes.
     lengths : int, optional
@@ -150,7 +152,10 @@ class SliceFold:
         x = np.empty((len(self.correlated), block.n))
         for at, i in enumerate(self.correlated):
             x[at] = _numbers(self.channels[i], block)
-        missing = ~np.isfinite(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift = x.mean(axis=1)
+        holed = np.flatnonzero(~np.isfinite(shift))
+        missing = ~np.isfinite(x[holed])
         if row_hash is not None:
             priorities = priorities_of(row_hash, seed=self.sizes.seed, block=self.blocks)
             held = self.sample or RowSample.none(self.sizes.sample, len(x))
@@ -161,21 +166,19 @@ class SliceFold:
             else:
                 near = np.arange(block.n)
             near = near[np.argsort(priorities[near], kind="stable")]
-            values = np.where(missing[:, near], np.nan, x[:, near]).T
+            values = x[:, near].T
+            values[~np.isfinite(values)] = np.nan
             new = RowSample.none(held.size, len(x))
             self.sample = held + replace(new, priorities=priorities[near], values=values).cut(held.size)
-        holes = bool(missing.any())
-        if holes:
-            x[missing] = 0
-            n = block.n - missing.sum(axis=1)
-            shift = np.divide(x.sum(axis=1), n, out=np.zeros(len(x)), where=n > 0)
-        else:
-            shift = x.mean(axis=1)
+        for row, none in zip(holed, missing, strict=True):
+            x[row, none] = 0
+            n = block.n - np.count_nonzero(none)
+            shift[row] = x[row].sum() / n if n else 0.0
         z = x - shift[:, None]
-        if holes:
-            z[missing] = 0
+        for row, none in zip(holed, missing, strict=True):
+            z[row, none] = 0
         with np.errstate(over="ignore", invalid="ignore"):
-            found = comoments(z, ~missing if holes else None, shift)
+            found = comoments(z, shift, holed, ~missing)
         self.pairs = found if self.pairs is None else merged_pairs(self.pairs, found)
 
     def result(self) -> list[ColumnState]:
@@ -198,17 +201,22 @@ def _numbers(channel: Channel, block: Block) -> Floats:
         x, has = block.floats[channel.in_floats], block.has_float
         return x if has is None else np.where(has[channel.in_floats], x, np.nan)
     assert channel.in_wholes is not None
-    whole, has = block.wholes[channel.in_wholes], block.has_whole
-    return whole.astype(np.float64) if has is None else np.where(has[channel.in_wholes], whole, np.nan)
+    x, has = _scaled(block.wholes[channel.in_wholes], channel), block.has_whole
+    return x if has is None else np.where(has[channel.in_wholes], x, np.nan)
+
+
+def _scaled(whole: Ints, channel: Channel) -> Floats:
+    x = whole.astype(np.float64)
+    return x / 10.0**channel.scale if channel.scale else x
 
 
 def _folded(state: ColumnState, channel: Channel, block: Block, row_hash: Hashes | None) -> ColumnState:
     n = block.n
     has = None
-    if channel.in_floats is not None and not channel.hashed:
+    if channel.in_floats is not None:
         has = None if block.has_float is None else block.has_float[channel.in_floats]
-    elif channel.in_wholes is not None:
-        has = None if block.has_whole is None else block.has_whole[channel.in_wholes]
+    elif channel.in_wholes is not None:  # the hash of a null text is a hash like others
+        has = None if block.has_whole is None else block.has_whole[channel.in_wholes if channel.lengths is None else channel.lengths]
     rows = None if has is None or has.all() else np.flatnonzero(has)
     nulls = 0 if rows is None else n - len(rows)
     state = replace(state, n=state.n + n, nulls=state.nulls + nulls)
@@ -232,15 +240,15 @@ def _folded(state: ColumnState, channel: Channel, block: Block, row_hash: Hashes
         return _numbers_folded(state, channel, block, rows, hashes)
     assert channel.in_wholes is not None
     whole = block.wholes[channel.in_wholes if channel.lengths is None else channel.lengths]
-    state = _wholes_folded(state, channel.kind, whole if rows is None else whole[rows])
+    state = _wholes_folded(state, channel, whole if rows is None else whole[rows])
     return _counted(state, channel, block, rows, hashes)
 
 
 def _numbers_folded(state: ColumnState, channel: Channel, block: Block, rows: Ints | None, hashes: Hashes) -> ColumnState:
     x = block.floats[channel.in_floats or 0]
     x = x if rows is None else x[rows]
-    finite = np.isfinite(x)
-    if not finite.all():
+    if not math.isfinite(x.min()) or not math.isfinite(x.max()):
+        finite = np.isfinite(x)
         nan = np.isnan(x)
         nans = int(nan.sum())
         state = replace(state, nans=state.nans + nans, infinities=state.infinities + len(x) - int(finite.sum()) - nans)
@@ -251,25 +259,35 @@ def _numbers_folded(state: ColumnState, channel: Channel, block: Block, rows: In
         return state
     low: float | Decimal = float(x.min())
     high: float | Decimal = float(x.max())
+    bins = _bins(x, float(low), float(high))
     if channel.exact is not None:
         exact_low, exact_high = block.exact[channel.exact]
         assert exact_low is not None
         assert exact_high is not None
         low, high = exact_low, exact_high
-    elif channel.kind == "decimal":
-        low, high = (Decimal(f"{value:.{channel.scale}f}") for value in (low, high))
-    return _merged(state, x, low, high, bins_of(x, signed=low < 0))
+    return _merged(state, x, low, high, bins)
 
 
-def _wholes_folded(state: ColumnState, kind: Kind, whole: Ints) -> ColumnState:
-    x = whole.astype(np.float64)
-    low, high = int(whole.min()), int(whole.max())
-    bins = day_bins(whole, kind) if kind in TEMPORAL else bins_of(x, signed=low < 0)
+def _wholes_folded(state: ColumnState, channel: Channel, whole: Ints) -> ColumnState:
+    kind = channel.kind
+    x = _scaled(whole, channel)
+    low: int | Decimal = int(whole.min())
+    high: int | Decimal = int(whole.max())
+    bins = BinCounts.of(day_bins(whole, kind)) if kind in TEMPORAL else _bins(x, float(x.min()), float(x.max()))
+    if kind == "decimal":
+        low, high = Decimal(low).scaleb(-channel.scale), Decimal(high).scaleb(-channel.scale)
     return _merged(state, x, low, high, bins, signed=kind in (*NUMERIC, *TEXTUAL))
 
 
-def _merged(state: ColumnState, x: Floats, low: float | Decimal, high: float | Decimal, bins: Ints, *, signed: bool = True) -> ColumnState:
-    zeros = len(x) - int(np.count_nonzero(x)) if signed else 0
+def _bins(x: Floats, low: float, high: float) -> BinCounts:
+    first, last = bins_of(np.array([low, high])).tolist()
+    return BinCounts.of(bins_of(x, signed=low < 0), first=first, last=last)
+
+
+def _merged(
+    state: ColumnState, x: Floats, low: float | Decimal, high: float | Decimal, bins: BinCounts, *, signed: bool = True
+) -> ColumnState:
+    zeros = len(x) - int(np.count_nonzero(x)) if signed and low <= 0 <= high else 0
     negatives = int(np.count_nonzero(x < 0)) if signed and low < 0 else 0
     return replace(
         state,
@@ -278,7 +296,7 @@ def _merged(state: ColumnState, x: Floats, low: float | Decimal, high: float | D
         low=low if state.low is None else min(state.low, low),
         high=high if state.high is None else max(state.high, high),
         moments=state.moments + Central.of(x),
-        bins=state.bins + BinCounts.of(bins),
+        bins=state.bins + bins,
     )
 
 

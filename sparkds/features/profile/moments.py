@@ -52,7 +52,7 @@ class Central:
             mean = float(x.mean())
             d = x - mean
             square = d * d
-            return cls(len(x), mean, float(square.sum()), float(square @ d), float(square @ square))
+            return cls(len(x), mean, float(d @ d), float(square @ d), float(square @ square))
 
     def __add__(self, other: Central) -> Central:
         """Moments of disjoint rows together.
@@ -163,22 +163,24 @@ def merged_pairs(a: Floats, b: Floats) -> Floats:
         return np.stack((n, a[1] + d * share, a[2] + e * share, m2, other_m2, a[5] + b[5] + d * e * weight))
 
 
-def comoments(z: Floats, present: Bools | None, shift: Floats) -> Floats:
+def comoments(z: Floats, shift: Floats, holed: npt.NDArray[np.int64], present: Bools) -> Floats:
     """Co-moments of all pairs of columns of a block of rows: (6, q, q) as `PAIR_FIELDS`.
 
     Parameters
     ----------
     z : (q, r)
         Values less `shift`; 0 where there is none.
-    present : (q, r) bool, optional
-        Where there are values; everywhere if absent.
     shift : (q,)
         Near the means, so that nothing cancels.
+    holed : (h,) int64
+        Columns that have no value in some rows.
+    present : (h, r) bool
+        Where these have values.
     """
-    q, r = z.shape
+    q = len(z)
     found = np.empty((6, q, q))
     square = z * z
-    n, total, other_total, squares, other_squares = _sums(z, square, present)
+    n, total, other_total, squares, other_squares = _sums(z, square, holed, present)
     per = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)
     for low in range(0, q, BLOCK):  # blocks, so that what is held beside the matrix stays small
         for left in range(0, q, BLOCK):
@@ -192,14 +194,13 @@ def comoments(z: Floats, present: Bools | None, shift: Floats) -> Floats:
     return found
 
 
-def _sums(z: Floats, square: Floats, present: Bools | None) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def _sums(z: Floats, square: Floats, holed: npt.NDArray[np.int64], present: Bools) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Rows of each pair, and sums and sums of squares of both over them: (q, q) each; only columns with holes need products."""
     q, r = z.shape
     n = np.full((q, q), float(r))
     total, squares = (np.repeat(x.sum(axis=1)[:, None], q, axis=1) for x in (z, square))
-    holed = np.zeros(0, np.int64) if present is None else np.flatnonzero(~present.all(axis=1))
-    if present is not None and len(holed):
-        m = present[holed].astype(np.float64)
+    if len(holed):
+        m = present.astype(np.float64)
         n[holed, :] = m.sum(axis=1)[:, None]
         n[:, holed] = m.sum(axis=1)[None, :]
         n[np.ix_(holed, holed)] = m @ m.T

@@ -22,6 +22,8 @@ from sparkds.features.profile.distinct import bits_of
 from sparkds.features.profile.value_bins import values_of
 
 BARS: Final = 24
+LONG_DIGITS: Final = 18
+"""Digits of a decimal that a long holds; frequent values of more digits are kept as texts."""
 FEW: Final = 10
 """With fewer values nothing is called like an id."""
 DIFFERENT: Final = 0.1
@@ -258,16 +260,21 @@ def shown(spec: Profile, state: ColumnState, value: Exact | None) -> str | None:
     return f"{value:f}" if isinstance(value, Decimal) else repr(value) if isinstance(value, float) else str(value)
 
 
+def _digits(dtype: str) -> tuple[int, int]:
+    """Digits of a decimal type, and those after the point."""
+    precision, scale = dtype.removeprefix("decimal(").rstrip(")").split(",")
+    return int(precision), int(scale)
+
+
 def _shown_values(spec: Profile, state: ColumnState, hashes: npt.NDArray[np.uint64], dtype: str) -> list[str | None]:
-    if state.kind in TEXTUAL or (state.kind == "decimal" and state.frequent.texts):
+    precision, scale = _digits(dtype) if state.kind == "decimal" else (0, 0)
+    if state.kind in TEXTUAL or precision > LONG_DIGITS:
         return [state.frequent.texts.get(value) for value in hashes.tolist()]
     bits = bits_of(hashes)
-    if state.kind in ("number", "decimal"):
-        numbers = bits.view(np.float64).tolist()
-        if state.kind == "number":
-            return [repr(float(np.float32(x))) if dtype == "float" else repr(x) for x in numbers]
-        scale = int(dtype.rstrip(")").split(",")[-1])
-        return [f"{x:.{scale}f}" for x in numbers]
+    if state.kind == "number":
+        return [str(np.float32(x)) if dtype == "float" else repr(x) for x in bits.view(np.float64).tolist()]
+    if state.kind == "decimal":
+        return [f"{Decimal(x).scaleb(-scale):f}" for x in bits.view(np.int64).tolist()]
     return [shown(spec, state, value) for value in bits.view(np.int64).tolist()]
 
 
@@ -326,7 +333,7 @@ def _findings(spec: Profile, state: ColumnState, dtype: str) -> tuple[str, ...]:
         rare = distinct < DIFFERENT * values
         if counts[0] >= spec.near_constant * values or (rare and ratio >= spec.frequency_ratio):
             found.append("near_constant")
-    names = state.kind in ("integer", *TEXTUAL) or (state.kind == "decimal" and dtype.endswith((",0)", ", 0)")))
+    names = state.kind in ("integer", *TEXTUAL) or (state.kind == "decimal" and _digits(dtype)[1] == 0)
     if names and values >= FEW and distinct >= spec.id_like * values * (1 - 2 * state.distinct.relative_error):
         found.append("id_like")
     return tuple(found)

@@ -18,6 +18,7 @@ from sparkds.features.profile.column_state import NUMERIC, Kind
 from sparkds.features.profile.declaration import Profile
 from sparkds.features.profile.finished import FINISHED_SCHEMA, FinishKernel, table_profile
 from sparkds.features.profile.kernel import Channel, Sizes
+from sparkds.features.profile.results import LONG_DIGITS
 from sparkds.instants import instant_column
 from sparkds.sql import quoted
 
@@ -28,8 +29,6 @@ TEXT_LENGTH: Final = 100
 """Characters that are kept of a frequent text."""
 TEXT_EVERY: Final = 16
 """After the first block of a partition, texts come along for one row in so many; hashes always do."""
-LONG_DECIMAL: Final = 15
-"""Digits that a double holds of a decimal."""
 ROW_BITS: Final = 33
 """Bits of a row's number within its partition, in `monotonically_increasing_id`."""
 KINDS: Final[dict[str, Kind]] = {
@@ -120,6 +119,7 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
     wholes: list[Column] = []
     texts: list[Column] = []
     exact: list[Column] = []
+    xxhashed: list[int] = []
     channels: list[Channel] = []
     wanted = spec.columns or tuple(dtypes)
     left = spec.correlated
@@ -130,17 +130,17 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
         dtype, c = dtypes[name], F.col(quoted(name))
         kind = kind_of(dtype)
         place: dict[str, Any] = {}
-        if kind in ("number", "decimal"):
-            place["in_floats"] = len(floats)
-            floats.append(c.cast("double"))
         long_decimal = False
         if kind == "decimal":
             precision, scale = map(int, re.findall(r"\d+", dtype))
-            long_decimal = precision > LONG_DECIMAL
+            long_decimal = precision > LONG_DIGITS
             place["scale"] = scale
+        if kind == "number" or long_decimal:
+            place["in_floats"] = len(floats)
+            floats.append(c.cast("double"))
         if kind in ("string", "binary") or long_decimal:
             place |= {"in_wholes": len(wholes), "hashed": True, "text": len(texts)}
-            wholes.append(F.when(c.isNotNull(), F.xxhash64(c)))
+            wholes.append(F.xxhash64(c))
             texts.append(F.hex(F.substring(c, 1, TEXT_LENGTH // 4)) if kind == "binary" else F.substring(c.cast("string"), 1, TEXT_LENGTH))
         if long_decimal:
             place["exact"] = len(exact)
@@ -152,6 +152,8 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
             place["in_wholes"] = len(wholes)
             if name == spec.time and kind in ("date", "timestamp"):
                 time_at = len(wholes)
+            if kind == "decimal":
+                xxhashed.append(len(wholes))
             wholes.append(_whole(name, c, kind))
         correlated = kind in NUMERIC and left > 0
         left -= correlated
@@ -166,11 +168,12 @@ def _columns(dtypes: dict[str, str], spec: Profile) -> tuple[list[Column], Layou
         row = F.monotonically_increasing_id().bitwiseAND(F.lit(2**ROW_BITS - 1))
         shown = (row < F.lit(BLOCK_ROWS)) | (row % F.lit(TEXT_EVERY) == F.lit(0))
         columns.append(F.when(shown, F.array(*texts)).alias("texts"))
-    sizes = Sizes(
-        spec.distinct_size, spec.counters, spec.sample_rows if spec.time else min(spec.sample_rows, 1) * spec.most_sampled, spec.seed
-    )
+    of_slice = spec.sample_rows if spec.time else min(spec.sample_rows, 1) * spec.most_sampled
+    sizes = Sizes(spec.distinct_size, spec.counters, of_slice, spec.seed)
     days = spec.time is not None and dtypes[spec.time] == "date"
-    layout = Layout(tuple(channels), sizes, len(floats), len(wholes), len(texts), len(exact), time_at, days, spec.time_zone)
+    layout = Layout(
+        tuple(channels), sizes, len(floats), len(wholes), len(texts), len(exact), time_at, days, spec.time_zone, tuple(xxhashed)
+    )
     return [*columns, *exact], layout
 
 
@@ -182,4 +185,6 @@ def _whole(name: str, c: Column, kind: Kind) -> Column:
         return F.unix_micros(c)
     if kind == "timestamp_ntz":
         return F.expr(f"timestampdiff(MICROSECOND, timestamp_ntz'1970-01-01', {quoted(name)})")
+    if kind == "decimal":  # the cast to a number goes by way of an object for each value, the hash does not
+        return F.when(c.isNotNull(), F.xxhash64(c))
     return F.when(c.isNotNull(), F.lit(0).cast("bigint")) if kind == "other" else c.cast("bigint")

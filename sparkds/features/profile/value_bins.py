@@ -35,7 +35,7 @@ def bins_of(x: Floats, *, signed: bool = True) -> Ints:
         False where no value is below 0.
     """
     bits = x.view(np.int64)
-    size: Ints = bits & _SIZE
+    size: Ints = bits & _SIZE  # -0 is 0
     size >>= _SHIFT
     if signed and len(x) and bits.min() < 0:
         np.negative(size, out=size, where=bits < 0)
@@ -98,8 +98,8 @@ class BinCounts:
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     @classmethod
-    def of(cls, bins: Ints) -> BinCounts:
-        """Counts of bins as they come.
+    def of(cls, bins: Ints, *, first: int | None = None, last: int | None = None) -> BinCounts:
+        """Counts of bins as they come; `first` and `last` are the outer ones, where they are known.
 
         Examples
         --------
@@ -108,7 +108,8 @@ class BinCounts:
         """
         if not len(bins):
             return cls.none()
-        first, last = int(bins.min()), int(bins.max())
+        first = int(bins.min()) if first is None else first
+        last = int(bins.max()) if last is None else last
         if last - first > DENSE_SPAN:
             found, counts = np.unique(bins, return_counts=True)
             return cls(found, counts.astype(np.int64))

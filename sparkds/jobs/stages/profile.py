@@ -279,11 +279,12 @@ class _Run:
             "shown": shown,
         }
         create = self.place.spark.createDataFrame
-        of_pairs = create(profile_tables.correlation_rows(profile.correlations), profile_tables.CORRELATION_SCHEMA)
-        pairs_spec = profile_tables.correlation_spec(self.spec, self.table)
-        self.written["correlations"] = self.output.replace(
-            self.names["correlations"], of_pairs, rows=None, metadata=metadata | {"shown": None}, spec=pairs_spec
-        )
+        if profile.correlations or self.output.exists(self.names["correlations"]):
+            of_pairs = create(profile_tables.correlation_rows(profile.correlations), profile_tables.CORRELATION_SCHEMA)
+            pairs_spec = profile_tables.correlation_spec(self.spec, self.table)
+            self.written["correlations"] = self.output.replace(
+                self.names["correlations"], of_pairs, rows=None, metadata=metadata | {"shown": None}, spec=pairs_spec
+            )
         of_columns = create(profile_tables.profile_rows(profile.columns), profile_tables.PROFILE_SCHEMA)
         commit = self.output.replace(
             self.names["profile"], of_columns, rows=None, metadata=metadata, spec=profile_tables.profile_spec(self.spec, self.table)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 SCHEMA = (
-    "at timestamp, id bigint, `a.b` double, `größe (cm)` int, cents decimal(10,2), long decimal(30,4), flag boolean, `city``name` string, "
+    "at timestamp, id bigint, `a.b` double, `größe (cm)` int, cents decimal(10,2), wide decimal(18,1), long decimal(30,4), flag boolean, `city``name` string, "
     "raw binary, born date, local timestamp_ntz, tags array<int>, nothing string, one int"
 )
 FIRST = datetime(2026, 3, 27, 20, tzinfo=UTC)  # local days of Berlin: 27 to 31 March, over the change of the clock
@@ -28,6 +28,7 @@ def rows(n=600, seed=3):
                 maybe(x),
                 maybe(rng.randrange(150, 200)),
                 maybe(Decimal(rng.randrange(-500, 90_000)).scaleb(-2)),
+                maybe(Decimal(rng.randrange(-(10**18) + 1, 10**18)).scaleb(-1)),
                 maybe(Decimal(rng.randrange(10**25)).scaleb(-4)),
                 maybe(rng.random() < 0.3),
                 maybe(city),

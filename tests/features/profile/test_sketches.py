@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sparkds.features.profile.distinct import Distinct, bits_of, hashes_of
+from sparkds.features.profile.distinct import Distinct, bits_of, hashes_of, longs_of_xxhash64
 from sparkds.features.profile.frequent import Frequent, tally
 from sparkds.features.profile.moments import Central, Pairs, comoments
 from sparkds.features.profile.row_sample import RowSample, priorities_of
@@ -90,6 +90,12 @@ def test_a_hash_gives_its_value_back(values):
     bits = np.array(values, np.int64)
     assert bits_of(hashes_of(bits)).view(np.int64).tolist() == values
     assert len(set(hashes_of(bits).tolist())) == len(set(values))
+
+
+def test_the_longs_of_sparks_hashes_are_found_again():
+    # select xxhash64(0L), xxhash64(1L), xxhash64(-123456789012345678L)
+    hashes = np.array([-5252525462095825812, -7001672635703045582, 7700742269099517432], np.int64)
+    assert longs_of_xxhash64(hashes).tolist() == [0, 1, -123456789012345678]
 
 
 @settings(deadline=None)
@@ -192,7 +198,8 @@ def pairs_of(x, i):
     n = present.sum(axis=1)
     shift = np.divide(np.where(present, x, 0).sum(axis=1), n, out=np.zeros(len(x)), where=n > 0)
     z = np.where(present, x - shift[:, None], 0)
-    found = comoments(z, None if present.all() else present, shift)
+    holed = np.flatnonzero(~present.all(axis=1))
+    found = comoments(z, shift, holed, present[holed])
     others = [j for j in range(len(x)) if j != i]
     return Pairs(np.array(others), found[:, i, others])
 
@@ -200,7 +207,7 @@ def pairs_of(x, i):
 def test_a_wide_matrix_in_blocks_is_that_of_numpy():
     x = np.random.default_rng(5).normal(size=(600, 50)) + 10
     shift = x.mean(axis=1)
-    found = comoments(x - shift[:, None], None, shift)
+    found = comoments(x - shift[:, None], shift, np.zeros(0, np.int64), np.zeros((0, 50), bool))
     np.testing.assert_allclose(found[5] / np.sqrt(found[3] * found[4]), np.corrcoef(x), atol=1e-12)
 
 

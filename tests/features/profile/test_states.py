@@ -58,7 +58,20 @@ def test_every_column_has_its_rows_nulls_and_kind(profile, by_name):
         assert column.n == len(ROWS)
         assert column.nulls == COLUMN[name].count(None)
         assert column.null_share == pytest.approx(column.nulls / column.n)
-    kinds = ["timestamp", "integer", "number", "integer", "decimal", "decimal", "boolean", "string", "binary", "date", "timestamp_ntz"]
+    kinds = [
+        "timestamp",
+        "integer",
+        "number",
+        "integer",
+        "decimal",
+        "decimal",
+        "decimal",
+        "boolean",
+        "string",
+        "binary",
+        "date",
+        "timestamp_ntz",
+    ]
     assert [by_name[name].kind for name in NAMES] == [*kinds, "other", "string", "integer"]
 
 
@@ -68,7 +81,7 @@ def test_numbers_have_the_moments_of_numpy_and_scipy_and_nan_and_infinities_are_
     assert found.nans == np.isnan(x).sum() > 0
     assert found.infinities == np.isinf(x).sum() > 0
     x = x[np.isfinite(x)]
-    for name in ("cents", "long", "größe (cm)", "id"):
+    for name in ("cents", "wide", "long", "größe (cm)", "id"):
         y = np.array([float(value) for value in values(name)])
         assert_moments(by_name[name], y)
     assert_moments(found, x)
@@ -85,7 +98,7 @@ def assert_moments(found, x):
 
 
 def test_minimum_and_maximum_are_exact(by_name):
-    for name in ("cents", "long", "id", "one"):
+    for name in ("cents", "wide", "long", "id", "one"):
         assert (by_name[name].minimum, by_name[name].maximum) == (str(min(values(name))), str(max(values(name))))
     assert (by_name["flag"].minimum, by_name["flag"].maximum) == ("false", "true")
     assert by_name["born"].minimum == min(values("born")).isoformat()
@@ -105,23 +118,24 @@ def test_texts_are_measured_by_their_lengths(by_name):
 
 
 def test_distinct_and_frequent_values_are_exact_on_few_rows(by_name):
-    for name in ("id", "größe (cm)", "cents", "long", "flag", "city`name", "raw", "born", "local", "at", "one"):
+    for name in ("id", "größe (cm)", "cents", "wide", "long", "flag", "city`name", "raw", "born", "local", "at", "one"):
         truth = Counter(values(name))
         found = by_name[name]
-        assert (found.distinct, found.distinct_error, found.top_error) == (len(truth), 0, 0), name
+        assert (found.distinct, found.distinct_error) == (len(truth), 0), name
         assert [top.n for top in found.top] == [n for _, n in truth.most_common(3)], name
+        assert found.top_error == 0, name
     numbers = [value for value in values("a.b") if value == value]
     assert by_name["a.b"].distinct == len(set(numbers))
     assert [top.value for top in by_name["city`name"].top] == [value for value, _ in Counter(values("city`name")).most_common(3)]
     assert by_name["city`name"].top[0].share == pytest.approx(values("city`name").count("Rom") / len(values("city`name")))
     assert by_name["one"].top == (("7", len(ROWS), 1.0),)
     assert by_name["raw"].top[0].value in {value.hex().upper() for value in values("raw")}
-    shown = {top.value for name in ("cents", "long") for top in by_name[name].top}
-    assert shown <= {str(value) for name in ("cents", "long") for value in values(name)}
+    shown = {top.value for name in ("cents", "wide", "long") for top in by_name[name].top}
+    assert shown <= {str(value) for name in ("cents", "wide", "long") for value in values(name)}
 
 
 def test_quantiles_are_within_their_stated_error(by_name):
-    for name in ("a.b", "größe (cm)", "cents", "long", "id"):
+    for name in ("a.b", "größe (cm)", "cents", "wide", "long", "id"):
         x = np.array([float(value) for value in values(name)])
         for found in by_name[name].quantiles:
             exact = np.quantile(x[np.isfinite(x)], found.share, method="inverted_cdf")
@@ -138,7 +152,7 @@ def test_histograms_hold_every_value_once(by_name):
 
 
 def test_correlations_are_those_of_pandas(profile):
-    names = ["id", "a.b", "größe (cm)", "cents", "long", "flag", "one"]
+    names = ["id", "a.b", "größe (cm)", "cents", "wide", "long", "flag", "one"]
     frame = pd.DataFrame({name: [math.nan if value is None else float(value) for value in COLUMN[name]] for name in names})
     frame = frame.replace([math.inf, -math.inf], math.nan)
     pearson, rank = frame.corr(), frame.corr(method="spearman")
