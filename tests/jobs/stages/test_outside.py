@@ -24,29 +24,30 @@ ROWS = [
 ]
 
 
-class Measured(mlflow.pyfunc.PythonModel):
-    """Length and number of spaces of a text, times a factor; fails on one text."""
+with quiet():  # of MLflow's advice on type hints
 
-    def __init__(self, factor):
-        self.factor = factor
+    class Measured(mlflow.pyfunc.PythonModel):
+        """Length and number of spaces of a text, times a factor; fails on one text."""
 
-    def predict(self, context, model_input, params=None):
-        texts = model_input["said"]
-        if (texts == "boom").any():
-            raise ValueError("boom")
-        import numpy as np
+        def __init__(self, factor):
+            self.factor = factor
 
-        return self.factor * np.column_stack([texts.str.len(), texts.str.count(" ")]).astype(float)
+        def predict(self, context, model_input, params=None):
+            texts = model_input["said"]
+            if (texts == "boom").any():
+                raise ValueError("boom")
+            import numpy as np
 
+            return self.factor * np.column_stack([texts.str.len(), texts.str.count(" ")]).astype(float)
 
-class Needy(mlflow.pyfunc.PythonModel):
-    """Model that needs what is not there."""
+    class Needy(mlflow.pyfunc.PythonModel):
+        """Model that needs what is not there."""
 
-    def load_context(self, context):
-        raise ModuleNotFoundError("No module named 'not_installed_anywhere'")
+        def load_context(self, context):
+            raise ModuleNotFoundError("No module named 'not_installed_anywhere'")
 
-    def predict(self, context, model_input, params=None):
-        return model_input
+        def predict(self, context, model_input, params=None):
+            return model_input
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +154,8 @@ def test_the_command_line_derives_time_and_text_in_one_run(spark, place, store, 
     )
     conf = place / "conf.yml"
     conf.write_text(yaml.safe_dump(told))
-    code = main(
-        ["feature_engineering_pipeline", "--config", str(conf), "--input", str(place / "in"), "--output", str(place / "out")],
-        standalone_mode=False,
-    )
-    assert not code
+    code = main(["feature_engineering_pipeline", "--config", str(conf), "--input", str(place / "in"), "--output", str(place / "out")])
+    assert code == 0
     status = json.loads(capsys.readouterr().out)
     assert status["status"] == "completed"
     found = {(row["customer"], row["as_of"].day): row for row in Tables(spark, str(place / "out")).read("notes_generated").collect()}
