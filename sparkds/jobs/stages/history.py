@@ -107,6 +107,12 @@ class _Stored:
     through: date
     tiles_version: int
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The same as commits tell it."""
+        first = None if self.first is None else self.first.isoformat()
+        return {"first": first, "through": self.through.isoformat(), "tiles_version": self.tiles_version}
+
 
 class _Run:
     """One run: what it found, decided and wrote."""
@@ -122,6 +128,7 @@ class _Run:
         self.section: dict[str, Any] = {}
         self.rows = 0
         self.extends: tuple[str, ...] = ()
+        self.through: date | None = None
 
     def result(self) -> StageResult:
         """Do everything and tell."""
@@ -130,8 +137,8 @@ class _Run:
         self._hold_definitions()
         last = self._last_day(tiles_commit)
         stored = self._stored()
-        if stored is not None and last < stored.through:
-            last = stored.through
+        if self.through is not None:  # the history never becomes shorter
+            last = max(last, self.through)
         self.output.keep_changes(self.tiles_name)
         self.tiles_version = self.output.version(self.tiles_name)
         self.tiles = self.output.read(self.tiles_name, version=self.tiles_version)
@@ -185,7 +192,10 @@ class _Run:
     def _stored(self) -> _Stored | None:
         """State of the history; None when it is to be computed whole."""
         commit = self.output.last_commit(self.name)
-        if commit is None or self.asked.rebuild:
+        if commit is None or "through" not in commit.metadata:
+            return None
+        self.through = date.fromisoformat(commit.metadata["through"])
+        if self.asked.rebuild:
             return None
         if self.extends:
             self.warnings.append(f"the declaration adds to '{self.name}'; the history is computed again")
@@ -201,14 +211,18 @@ class _Run:
         if first != self.stage.first:
             self.warnings.append(f"'{self.name}' began on another day; the history is computed again")
             return None
-        return _Stored(first, date.fromisoformat(told["through"]), int(told["tiles_version"]))
+        self.through = date.fromisoformat(told["through"])
+        return _Stored(first, self.through, int(told["tiles_version"]))
 
     def _merged_without_metadata(self) -> dict[str, Any] | None:
-        """Facts of a merge on compute where a session cannot give it any: those of the step that was merged."""
+        """Facts of a merge on compute where a session cannot give it any: those of the step, or of what it was made onto if it waits."""
         step = self.output.last_commit(self.step_name)
         if step is None or step.changed_since:
             return None
         later = self.output.commits_since(self.name, int(step.metadata["onto"]))
+        if not later:
+            before: dict[str, Any] = step.metadata["before"]
+            return before
         merged = len(later) == 1 and later[0].operation == "MERGE" and not later[0].metadata
         return step.metadata if merged else None
 
@@ -301,7 +315,7 @@ class _Run:
             self.step_name,
             self._step_frame(stored, found, history, affected, last),
             rows=None,
-            metadata={**facts, "onto": self.output.version(self.name)},
+            metadata={**facts, "onto": self.output.version(self.name), "before": stored.told},
             spec=history_tables.step_spec(self.spec, self.name),
             evolve=True,
         )
