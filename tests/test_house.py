@@ -533,7 +533,7 @@ ROOMS = {
     ),
     # -- stage leakage
     "jobs.stages.leakage": (
-        {"", "document", "errors", "tables", "jobs.status", "jobs.stages.stage", "features.leakage.inspection"}
+        {"", "commits", "document", "errors", "tables", "jobs.status", "jobs.stages.stage", "features.leakage.inspection"}
         | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "report", "states")},
         {"pydantic"},
     ),

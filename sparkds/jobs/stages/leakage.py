@@ -1,7 +1,7 @@
 """Leakage: whether a training table tells a model what it cannot know, and whether its parts look alike.
 
-The stage inspects a table, writes findings, figures and a report, and only then stops the run where findings reach the gate's level; run
-again on the same table, it writes the same rows.
+The stage inspects a table, writes a report, findings and figures, and only then stops the run where findings reach the gate's level; run
+again with the same declaration and the same tables, it writes nothing and tells the same.
 """
 
 from __future__ import annotations
@@ -25,12 +25,20 @@ from sparkds.jobs.status import TableResult
 from sparkds.tables import Tables, TableSpec
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from sparkds.commits import Commit
     from sparkds.features.leakage.inspection import Inspection
     from sparkds.jobs.feature_engineering_pipeline import Config
 
 JOB: Final = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 MOST_TOLD: Final = 20
+MOST_IN_STATUS: Final = 50
+NO_FEATURES: Final = ("as_of", "known_at", "complete", "valid_from", "valid_to", "split")
+"""Columns of a training set that are no features, unless they are named as such."""
+KNOWN_AT: Final = "_known_at"
+"""Ending of the columns of a training set that say from which instant a feature table's row is known."""
 FINDING_SCHEMA: Final = (
     "kind string, severity string, `column` string, part string, figure double, measure string, threshold double, qvalue double, "
     "n_rows bigint, what string, to_do string"
@@ -68,11 +76,21 @@ class LeakageStage(Stage, LeakageCheck):
     keys: tuple[str, ...] = Field(default=(), description="columns that name the entity; the job's keys if absent")
     task: Task = Field(default="binary", description="binary (two classes) or regression")
 
-    def check(self, config: Config) -> LeakageCheck:
-        """The check alone."""
+    def check(self, config: Config, types: Mapping[str, str]) -> LeakageCheck:
+        """The check alone, for a table with these columns.
+
+        `NO_FEATURES` are ignored unless they have a role or are named as features; the columns by which the stage `training_set` says
+        from when on features are known are ``known_at``, unless the stage names such columns itself.
+        """
         told = {name: getattr(self, name) for name in LeakageCheck.model_fields if name in self.model_fields_set}
-        keys = self.keys or config.keys
-        return LeakageCheck(**{**told, "keys": keys, "task": self.task, "time_zone": self.time_zone or config.time_zone})
+        told |= {"keys": self.keys or config.keys, "task": self.task, "time_zone": self.time_zone or config.time_zone}
+        known = tuple(name for name, kind in types.items() if name.endswith(KNOWN_AT) and kind in ("timestamp", "date"))
+        known = tuple(name for name in known if name not in (*(self.features or ()), *self.roles))
+        if self.label_start is not None and not self.known_at and known:
+            told["known_at"] = known
+        named = {*(self.features or ()), *LeakageCheck(**told).roles}
+        more = [name for name in (*NO_FEATURES, *known) if name in types and name not in named]
+        return LeakageCheck(**{**told, "ignore": (*self.ignore, *more)})
 
     def names(self, config: Config) -> dict[str, str]:
         """Output tables by what they hold."""
@@ -108,12 +126,29 @@ class LeakageStage(Stage, LeakageCheck):
         GateError
             Findings at or above the gate's level; tables and report are written.
         """
-        from sparkds.features.leakage.inspection import inspected
-
-        check, at = self.check(place.config), place.output if self.location == "output" else place.source
+        at = place.output if self.location == "output" else place.source
         versions = {name: at.source_version(name) for name in self.inputs}
         frames = {name: at.read(name, version=int(v) if v.isdecimal() else None) for name, v in versions.items()}
-        split = check.split
+        check, names = self.check(place.config, dict(frames[self.table].dtypes)), self.names(place.config)
+        asked = {"definition_hash": check.definition_hash, "sources": versions, "sparkds": __version__}
+        commits = {what: place.output.last_commit(name) for what, name in names.items()}
+        page = self._page(place)
+        told = None if place.rebuild or (page is not None and not page.exists()) else _unchanged(commits, asked)
+        if told is None:
+            told, tables = self._look(place, check, frames, asked)
+        else:
+            tables = [TableResult(names[what], commit.version, 0) for what, commit in commits.items() if commit is not None]
+        if told["stopping"]:
+            raise GateError(told["stopping"])
+        return StageResult(tables, {**told["section"], "report": None if page is None else str(page)}, told["warnings"])
+
+    def _look(
+        self, place: Place, check: LeakageCheck, frames: Mapping[str, DataFrame], asked: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[TableResult]]:
+        """Inspect and write; what is told of it, and the tables."""
+        from sparkds.features.leakage.inspection import inspected
+
+        split, names = check.split, self.names(place.config)
         seen = inspected(
             frames[self.table],
             check,
@@ -122,26 +157,27 @@ class LeakageStage(Stage, LeakageCheck):
             others={name: frames[name] for name in self.compared_tables},
             where=f"table '{self.table}'",
         )
-        names = self.names(place.config)
-        metadata = {"job": JOB, "stage": self.section, "definition_hash": check.definition_hash, "sources": versions}
-        tables = _write(place.output, names, seen, metadata, self.table)
-        path = self._report(place, seen, versions)
-        _stop(seen, names["findings"], path)
+        page = self._page(place)
         section = {
             "findings": counts(seen.findings),
-            "found": [f"{one.severity}: {one.what}" for one in found(seen.findings)],
-            "gate": {"level": check.gate, "passed": True},
+            "found": [f"{one.severity}: {one.what}" for one in found(seen.findings)[:MOST_IN_STATUS]],
+            "gate": {"level": check.gate, "passed": not seen.stopping},
             "rows": dict(seen.overview.parts),
-            "report": path,
         }
-        return StageResult(tables, section, list(seen.warnings))
+        told = {"section": section, "warnings": list(seen.warnings), "stopping": _stopping(seen, names["findings"], page)}
+        if page is not None:
+            self._write_report(page, seen, asked["sources"])
+        tables = _write(place.output, names, seen, {"job": JOB, "stage": self.section, **asked, "told": told}, self.table)
+        return told, tables
 
-    def _report(self, place: Place, seen: Inspection, versions: Mapping[str, str]) -> str | None:
-        """Write the report; its path, None where it is not kept."""
+    def _page(self, place: Place) -> Path | None:
+        """File of the report; None where it is not kept."""
         if not (self.report and place.output.is_local):
             return None
-        into = Path(place.output.path(f"{self.names(place.config)['findings']}_report").removeprefix("file:"))
-        into.mkdir(parents=True, exist_ok=True)
+        return Path(place.output.path(f"{self.names(place.config)['findings']}_report").removeprefix("file:"), "report.html")
+
+    def _write_report(self, page: Path, seen: Inspection, versions: Mapping[str, str]) -> None:
+        page.parent.mkdir(parents=True, exist_ok=True)
         title = f"Leakage and alignment of '{self.table}'"
         facts = {f"table {name}": f"version {version}" for name, version in versions.items()}
         facts |= {f"rows of {part}": f"{n:,}" for part, n in seen.overview.parts.items()}
@@ -152,9 +188,17 @@ class LeakageStage(Stage, LeakageCheck):
             "sparkds": __version__,
         }
         blocks = report(title, seen.findings, seen.alignment, seen.relevances, gate=seen.check.gate, facts=facts, warnings=seen.warnings)
-        (into / "report.md").write_text(document.markdown(blocks), encoding="utf-8")
-        (into / "report.html").write_text(document.html(title, blocks, into), encoding="utf-8")
-        return str(into / "report.html")
+        page.with_suffix(".md").write_text(document.markdown(blocks), encoding="utf-8")
+        page.write_text(document.html(title, blocks, page.parent), encoding="utf-8")
+
+
+def _unchanged(commits: Mapping[str, Commit | None], asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier run told of the same tables and declaration; None where there was none, or someone else wrote since."""
+    for commit in commits.values():
+        if commit is None or commit.changed_since or any(commit.metadata.get(key) != told for key, told in asked.items()):
+            return None
+    told: dict[str, Any] = next(commit.metadata["told"] for commit in commits.values() if commit is not None)
+    return told
 
 
 def _write(output: Tables, names: Mapping[str, str], seen: Inspection, metadata: Mapping[str, Any], table: str) -> list[TableResult]:
@@ -172,14 +216,15 @@ def _write(output: Tables, names: Mapping[str, str], seen: Inspection, metadata:
     return written
 
 
-def _stop(seen: Inspection, table: str, path: str | None) -> None:
+def _stopping(seen: Inspection, table: str, page: Path | None) -> str:
+    """Message of the gate; empty where nothing stops."""
     stopping = seen.stopping
     if not stopping:
-        return
+        return ""
     told = [f"{one.severity} {one.kind}: {one.what}; {one.to_do}" for one in stopping[:MOST_TOLD]]
     more = [f"… and {len(stopping) - MOST_TOLD} more in table '{table}'"] if len(stopping) > MOST_TOLD else []
-    where = f"table '{table}'" + (f", report: {path}" if path else "")
-    raise GateError("\n".join([f"{verdict(seen.findings, seen.check.gate)} ({where})", *told, *more]))
+    where = f"table '{table}'" + (f", report: {page}" if page else "")
+    return "\n".join([f"{verdict(seen.findings, seen.check.gate)} ({where})", *told, *more])
 
 
 def _values(row: Finding | AlignmentRow, columns: Sequence[str] | Mapping[str, str]) -> tuple[object, ...]:

@@ -47,8 +47,8 @@ def training_set(spark, out, *, leak=False, name="training_set"):
     Tables(spark, str(out)).replace(name, frame, rows=None, metadata={"job": "test"}, spec=TableSpec())
 
 
-def go(spark, root, settings):
-    return run(config=Config.model_validate(settings), input=str(root / "in"), output=str(root / "out"), spark=spark)
+def go(spark, root, settings, **asked):
+    return run(config=Config.model_validate(settings), input=str(root / "in"), output=str(root / "out"), spark=spark, **asked)
 
 
 def rows_of(spark, root, name):
@@ -65,7 +65,11 @@ def test_a_clean_table_passes_and_a_second_run_writes_the_same_rows(spark, tmp_p
     assert {table.name: table.rows for table in first.tables} == {"features_leakage": 4, "features_alignment": 2 + 1}
     before = {name: rows_of(spark, tmp_path, name) for name in ("features_leakage", "features_alignment")}
     page = Path(told["report"]).read_text()
-    go(spark, tmp_path, conf(severity=SOME))
+    again = go(spark, tmp_path, conf(severity=SOME))
+    assert {table.name: (table.version, table.rows) for table in again.tables} == {table.name: (table.version, 0) for table in first.tables}
+    assert again.sections == first.sections
+    rebuilt = go(spark, tmp_path, conf(severity=SOME), rebuild=True)
+    assert rebuilt.sections == first.sections
     assert {name: rows_of(spark, tmp_path, name) for name in before} == before
     assert Path(told["report"]).read_text() == page
     commit = Tables(spark, str(tmp_path / "out")).last_commit("features_leakage")
@@ -79,6 +83,9 @@ def test_the_gate_stops_after_findings_and_report_are_written(spark, tmp_path):
         GateError, match=r"Found: 1 error\. 1 of them stops at gate 'error'(.|\n)*'days.since €' alone tells the label with AUC 1.000"
     ):
         go(spark, tmp_path, conf())
+    with pytest.raises(GateError, match="alone tells the label"):  # told again, without a new look
+        go(spark, tmp_path, conf())
+    assert Tables(spark, str(tmp_path / "out")).version("features_leakage") == 1
     found = [row for row in rows_of(spark, tmp_path, "features_leakage") if row[1] == "error"]
     assert [(row[0], row[2], row[4]) for row in found] == [("single_feature", "days.since €", 1.0)]
     assert "days.since €" in (tmp_path / "out" / "features_leakage_report" / "report.html").read_text()
@@ -129,13 +136,26 @@ def test_bad_input_is_refused_before_anything_is_written(spark, tmp_path, change
 def test_keys_and_zone_are_the_jobs_and_tables_follow_from_the_declaration():
     config = Config.model_validate(conf(compared_tables=["scoring"], split={"column": "part", "table": "splits"}))
     (stage,) = config.stages
-    assert (stage.check(config).keys, stage.check(config).time_zone) == (("customer",), "Europe/Berlin")
+    check = stage.check(config, {})
+    assert (check.keys, check.time_zone) == (("customer",), "Europe/Berlin")
     assert config.tables_needed == ("training_set", "splits", "scoring")
     assert config.tables_written == ("features_leakage", "features_alignment")
     assert config.tables_read == ()
     inputs = Config.model_validate(conf(location="input", keys=["customer", "shop"]))
     assert (inputs.tables_read, inputs.tables_needed) == (("training_set",), ())
-    assert inputs.stages[0].check(inputs).keys == ("customer", "shop")
+    assert inputs.stages[0].check(inputs, {}).keys == ("customer", "shop")
+
+
+def test_columns_that_a_training_set_has_beside_its_features_get_their_roles():
+    types = {"customer": "string", "as_of": "date", "known_at": "timestamp", "bought": "boolean", "label_until": "date", "x": "double"}
+    types |= {"features_known_at": "timestamp", "visits_known_at": "timestamp", "split": "string", "complete": "boolean"}
+    config = Config.model_validate(conf(time="known_at", label_until="label_until"))
+    check = config.stages[0].check(config, types)
+    assert check.known_at == ("features_known_at", "visits_known_at")
+    assert set(types) - set(check.roles) == {"x"}
+    own = Config.model_validate(conf(time="known_at", known_at=["visits_known_at"], features=["x", "complete"]))
+    check = own.stages[0].check(own, types)
+    assert (check.known_at, "complete" in check.roles) == (("visits_known_at",), False)
 
 
 def test_schemas_and_comments_name_the_same_columns():
