@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -87,6 +88,7 @@ def fitted_states(
                     f"'{next(iter(asked))}' is fitted, but no training slice is declared; give fit, e.g. fit: {{until: 2026-03-31}}"
                 )
             generation.fit.check(of.types, where)
+            _check_predicate(current, generation.fit.where)
             passes = fit_passes(
                 current.where(F.expr(generation.fit.sql)), {t: fits for t, (_, fits) in asked.items()}, generation.fit.overlap_sql
             )
@@ -105,6 +107,23 @@ def fitted_states(
                 )
         current = with_level(generation, current, level, states, {})
     return states
+
+
+def _check_predicate(frame: DataFrame, where: str | None) -> None:
+    """Refuse a predicate of the training slice that cannot be read, before anything is scanned.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if where is None:
+        return
+    try:
+        kind = frame.select(F.expr(where).alias("told")).dtypes[0][1]
+    except (AnalysisException, ParseException) as error:
+        raise ConfigError(f"fit.where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
+    if kind != "boolean":
+        raise ConfigError(f"fit.where: {where!r} gives {kind}; a predicate gives true or false")
 
 
 def fit_passes(rows: DataFrame, asked: Mapping[str, Fits], overlap: str | None = None) -> dict[str, Fitted]:
