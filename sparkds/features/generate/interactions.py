@@ -115,6 +115,10 @@ class Product(OneColumn):
     columns: tuple[str, ...] = Field(min_length=2, max_length=8, description="factors")
 
     @property
+    def title(self) -> str:
+        return self.name or f"product({told_columns(self.columns)})"
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.columns))
 

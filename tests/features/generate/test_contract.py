@@ -102,10 +102,17 @@ def test_bad_input_is_named_before_anything_is_fitted(frame):
         made(Standardise(columns=("x",), ddof=0), fit=None).fitted(frame)
     with pytest.raises(DataError, match="has no rows"):
         made(Standardise(columns=("x",), ddof=0), fit=Slice(until=date(2025, 1, 1))).fitted(frame)
-    with pytest.raises(DataError, match="'ü.b c' is null in all 1 rows"):
+    with pytest.raises(DataError, match="'ü.b c' is null in all 1 training rows"):
         made(Standardise(columns=("ü.b c",), ddof=0), fit=Slice(where="k = 4")).fitted(frame)
     with pytest.raises(ConfigError, match="2 of the 5 rows of the training slice belong to the test part"):
         made(Standardise(columns=("x",), ddof=0), fit=Slice(where="true", test_from=date(2026, 1, 3))).fitted(frame)
+    for predicate, message in (
+        ("k <", "cannot be read"),
+        ("nothing > 1", "cannot be read"),
+        ("k + 1", "gives int; a predicate gives true or false"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            made(Standardise(columns=("x",), ddof=0), fit=Slice(where=predicate)).fitted(frame)
     with pytest.raises(ColumnError, match="derived column 'X_z' clashes"):
         made(Log1p(columns=("X",), suffix="z")).applied(frame.selectExpr("x as X", "x as x_z"), {})
     with pytest.raises(TableError, match="has no fitted state"):

@@ -47,7 +47,7 @@ def random_rows(n=160, seed=3):
                 "k": k,
                 "as_of": date(2026, 1, 1) + timedelta(days=rng.randrange(15)),
                 "x": rng.choice([None, math.nan, math.inf, 0.0, rng.gauss(3, 10), rng.gauss(3, 10), rng.gauss(3, 10)]),
-                "n": rng.choice([None, 0, 1, 1, 2, 3, rng.randrange(-50, 1000)]),
+                "n": rng.choice([None, 0, 1, 1, 1, 1, 2, rng.randrange(-50, 1000)]),
                 "big": rng.choice([None, 2**62, -(2**63), rng.randrange(100)]),
                 "price": rng.choice([None, Decimal("0.00"), Decimal(rng.randrange(-9999, 99999)) / 100]),
                 "colour": rng.choice([None, "red", "red", "blue", "été", "it's", "a b", "a.b", "other"]),
@@ -278,7 +278,7 @@ def test_what_is_fitted_does_not_change_when_rows_outside_the_slice_change(spark
 def rounded(value):
     """Means and sds of doubles hang on the order of the rows in their last bits."""
     if isinstance(value, float):
-        return float(f"{value:.12g}")
+        return round(value, 9)
     if isinstance(value, dict):
         return {key: rounded(below) for key, below in value.items()}
     return [rounded(below) for below in value] if isinstance(value, list) else value
@@ -301,7 +301,7 @@ def test_a_level_is_fitted_by_one_aggregation_and_one_grouped_pass(frame, monkey
     monkeypatch.setattr(collect, "small_rows", seen)
     states = MADE.fitted(frame)
     assert len(MADE.levels) == 3
-    assert len(states) == 15
+    assert len(states) == 14
     assert len(asked) == 4  # the second and third level have no groups
     assert [len(re.findall(r"Scan|LocalTable", plan)) for plan in asked] == [1, 1, 1, 1]
     assert [len(re.findall(r"Exchange hashpartitioning", plan)) for plan in asked] == [0, 1, 0, 0]
