@@ -51,7 +51,7 @@ class TableError(SparkdsError):
 
 
 class GateError(SparkdsError):
-    """A model does not pass its gates; what it was judged by is written."""
+    """A model or a feature does not pass its gates."""
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
