@@ -1,8 +1,7 @@
 """Profile against a bare scan that touches all columns, and against ydata-profiling on rows that both manage.
 
-The bare scans: a noop sink of all columns, and one aggregate of a hash over all columns. ydata-profiling (minimal mode, and
-with correlations) runs in an environment of its own, on pandas, from the same Parquet files. All roads run alternately; figures that
-both give are held against each other.
+The bare scans: a noop sink of all columns, and one aggregate of a hash over all columns. ydata-profiling runs in an environment
+of its own, on pandas, from the same Parquet files. All roads run alternately; figures that both give are held against each other.
 
     python benchmarks/profile.py                                  # 3 M rows x 20 columns; bare scans only
     python benchmarks/profile.py --shuffled                       # rows in no order of time, so that every file has every day
