@@ -14,7 +14,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room: (what it may import of the package, what it may import of others beside the standard library)
 NUMBERS = {"errors", "declaration", "days", "sql"}
 STATEMENTS = {
+    "features.aggregation",
     "features.aggregations",
+    "features.rhythm",
+    "features.rhythm_kernel",
     "features.reduced",
     "features.states",
     "features.windows",
@@ -22,7 +25,25 @@ STATEMENTS = {
     "features.rfm",
     "features.schedule",
 }
+GENERATE_STATEMENTS = {"features.states"} | {
+    f"features.generate.{room}"
+    for room in (
+        "calendar",
+        "categorical",
+        "derivation",
+        "expressions",
+        "fitted_state",
+        "imputation",
+        "interactions",
+        "latent",
+        "numeric",
+        "slices",
+        "target_encoding",
+        "text",
+    )
+}
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
+PROFILE_SKETCHES = {f"features.profile.{sketch}" for sketch in ("distinct", "frequent", "moments", "row_sample", "value_bins")}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
     "errors": (set(), set()),
@@ -255,8 +276,83 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     # -- rooms of profile
+    "features.profile": ({"features.profile.declaration"}, set()),
+    "features.profile.declaration": (NUMBERS, {"pydantic"}),
+    "features.profile.value_bins": (set(), {"numpy"}),
+    "features.profile.distinct": (set(), {"numpy"}),
+    "features.profile.moments": (set(), {"numpy"}),
+    "features.profile.frequent": ({"features.profile.distinct", "features.profile.value_bins"}, {"numpy"}),
+    "features.profile.row_sample": ({"features.profile.distinct"}, {"numpy"}),
+    "features.profile.column_state": (NUMBERS | PROFILE_SKETCHES, {"numpy"}),
+    "features.profile.kernel": (PROFILE_SKETCHES | {"features.profile.column_state"}, {"numpy"}),
+    "features.profile.arrow": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.kernel"},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.results": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.declaration"},
+        {"numpy", "scipy"},
+    ),
+    "features.profile.finished": (
+        NUMBERS | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "kernel", "results", "row_sample")},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.states": (
+        NUMBERS
+        | {"blocks", "collect", "instants"}
+        | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "finished", "kernel", "results")},
+        {"pyspark"},
+    ),
+    "features.profile.page": ({"document", "features.profile.declaration", "features.profile.results"}, set()),
+    "figures.profile": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.profile_tables": ({"tables", "features.profile.declaration", "features.profile.results"}, set()),
     # -- rooms of generate
+    "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
+    "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
+    "features.rhythm_kernel": (NUMBERS | STATEMENTS, {"numpy"}),
+    "features.generate": (GENERATE_STATEMENTS | {"features.generate.generation"}, set()),
+    "features.generate.expressions": (NUMBERS | STATEMENTS, set()),
+    "features.generate.derivation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
+    "features.generate.slices": (NUMBERS, {"pydantic"}),
+    "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.calendar": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.given": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    "features.generate.latent": (set(), {"numpy", "scipy"}),
+    "features.generate.text": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pydantic"}),
+    "features.generate.text_steps": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pandas", "pyspark"}),
+    "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.target_encoding": (NUMBERS | GENERATE_STATEMENTS | {"hashing"}, {"pydantic"}),
+    "features.generate.known_labels": (NUMBERS | GENERATE_STATEMENTS, {"pyspark"}),
+    "features.generate.null_gate": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    # a declaration's methods hand over to the Spark modules of its own domain
+    "features.generate.generation": (
+        NUMBERS | GENERATE_STATEMENTS | {"features.generate.applying", "features.generate.fitting"},
+        {"pydantic"},
+    ),
+    "features.generate.applying": (
+        NUMBERS | GENERATE_STATEMENTS | {f"features.generate.{room}" for room in ("generation", "known_labels", "text_steps")},
+        {"pyspark"},
+    ),
+    "features.generate.fitting": (
+        NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
+        {"pyspark"},
+    ),
     # -- rooms of history
+    "features.change_points": (NUMBERS | STATEMENTS | {"features.point_in_time"}, {"numpy"}),
+    "features.history": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_step": (NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history"}, {"pyspark"}),
+    "features.signed_deltas": (NUMBERS | STATEMENTS | {"features.change_points"}, {"numpy"}),
+    "features.history_deltas": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history", "features.history_step", "features.signed_deltas"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_check": (NUMBERS | {"collect", "hashing", "hash_columns", "features.history"}, {"pyspark"}),
     # -- rooms of point in time
     "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
     "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
@@ -354,7 +450,8 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tracking": ({"declaration", "errors", "locations"}, {"mlflow", "pydantic"}),
     "table_failures": ({"errors"}, set()),
-    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
+    "table_spec": ({"", "sql"}, set()),
+    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures", "table_spec"}, {"pyspark"}),
     "datasets": (set(), set()),
     "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
@@ -385,8 +482,39 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
+    "jobs.stages.profile": (
+        NUMBERS
+        | {"collect", "commits", "document", "instants", "locations", "tables", "figures.profile", "jobs", "jobs.profile_tables"}
+        | {"jobs.stages.stage", "jobs.status"}
+        | {f"features.profile.{room}" for room in ("declaration", "page", "results", "states")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage history
+    "jobs.history_tables": ({"tables", "features.change_points", "features.feature_set"}, set()),
+    "jobs.stages.history": (
+        {"collect", "commits", "days", "declaration", "errors", "sql", "jobs", "jobs.feature_tables", "jobs.history_tables"}
+        | {"jobs.status", "jobs.stages.stage", "features", "features.change_points", "features.feature_set", "features.history"}
+        | {"features.history_check", "features.history_deltas", "features.history_step", "features.registry.definitions"}
+        | {"features.registry.lineage", "jobs.stages.feature_versions"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage generate
+    "jobs.stages.outside": (
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {"features.generate.applying", "features.generate.given", "jobs.stages.stage", "sessions", "tracking", "models"}
+        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "scoring", "signature")},
+        {"mlflow", "pyspark"},
+    ),
+    "jobs.stages.generate": (
+        {"jobs.stages.outside"}
+        | NUMBERS
+        | GENERATE_STATEMENTS
+        | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
+        | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}
+        | {"table_failures", "tables"},
+        {"pydantic", "pyspark"},
+    ),
     # -- stage training_set
     "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
     "jobs.stages.training_set": (
@@ -422,9 +550,12 @@ ROOMS = {
     ),
     "jobs.stages.every": (
         {
+            "jobs.stages.history",
             "jobs.stages.leakage",
+            "jobs.stages.profile",
             "jobs.stages.windows",
             "jobs.stages.training_set",
+            "jobs.stages.generate",
             "jobs.stages.register",
             "jobs.stages.select",
         },
@@ -645,6 +776,8 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and room(path) not in ("collect", "tables", "locations"):
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
+                "features.history",
+                "features.profile.arrow",
                 "features.snapshots",
                 "experiments.arrow",
                 "experiments.headcounts",

@@ -22,6 +22,7 @@ from sparkds.features.feature_set import Deduplication, FeatureSet, Refunds
 from sparkds.features.labels import Cutoffs, EventCount, EventSum, EventWithin
 from sparkds.features.point_in_time import FeatureTable, Spine, TrainingSet
 from sparkds.features.rfm import RFM, SEGMENTS, Edges, SegmentRule
+from sparkds.features.rhythm import InterEventMean, InterEventSd, SeasonalityRatio, Share, Trend
 
 __all__ = [
     "RFM",
@@ -41,17 +42,22 @@ __all__ = [
     "FeatureSet",
     "FeatureTable",
     "First",
+    "InterEventMean",
+    "InterEventSd",
     "Last",
     "Max",
     "Mean",
     "Min",
     "Quantile",
     "Refunds",
+    "SeasonalityRatio",
     "SegmentRule",
+    "Share",
     "Spine",
     "Std",
     "Sum",
     "SumOfSquares",
     "TopCategory",
     "TrainingSet",
+    "Trend",
 ]

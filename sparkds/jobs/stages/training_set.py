@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from sparkds import collect, tracking
 from sparkds.days import last_ended
 from sparkds.declaration import Declaration
-from sparkds.errors import ConfigError, DataError
+from sparkds.errors import ConfigError, DataError, TableError
 from sparkds.features.labels import AnyLabel, Cutoffs, Events
 from sparkds.features.point_in_time import FeatureTable, ResolvedTable, Spine, TrainingSet, checked_zone
 from sparkds.jobs import training_set_tables
@@ -210,6 +210,7 @@ class _Run:
         spine, frame = self._spine()
         spec = TrainingSet(spine=spine, features=tuple(_alone(table) for table in stage.features), keep_order=stage.keep_order)
         resolved = spec.resolved(dict(frame.dtypes), {label: dict(table.dtypes) for label, table in tables.items()})
+        self._hold_table()
         features = self._feature_facts(resolved)
         identity = self._identity(features)
         known = None if self.place.rebuild else self._known(identity)
@@ -254,6 +255,14 @@ class _Run:
     def _told(self, section: Mapping[str, Any], written: Mapping[str, int]) -> StageResult:
         tables = [TableResult(name, self.place.output.version(name), written.get(name, 0)) for name in self.names.values()]
         return StageResult(tables, section, self.warnings)
+
+    def _hold_table(self) -> None:
+        """Refuse a table of that name that was made in another way, and may have other columns."""
+        name, output = self.names["rows"], self.place.output
+        if output.exists(name) and output.definition(name) is None:
+            raise TableError(
+                f"table '{name}' in {output.location} was not made by this stage; give the stage another name, or drop the table"
+            )
 
     # -- what is read
 

@@ -146,6 +146,26 @@ def test_a_spine_of_tomorrow_has_no_label_and_the_newest_rows(spark, tmp_path, c
     assert sorted(map(tuple, got)) == [("a", date(2026, 5, 4), midnight, 6), ("b", date(2026, 5, 4), midnight, 5)]
 
 
+def test_a_table_that_ends_before_the_spine_is_warned_of_and_one_of_another_make_is_refused(spark, tmp_path):
+    from sparkds.tables import TableSpec
+
+    visits(tmp_path, spark)
+    out = Tables(spark, str(tmp_path / "out"))
+    day = "timestamp'2026-05-02 00:00:00 Europe/Berlin' as known_at, date'2026-05-01' as valid_from, cast(null as date) as valid_to"
+    history = spark.sql(f"select 'a' as who, {day}, 7L as n, date'2026-04-30' as since_from")
+    out.replace("history", history, rows=None, metadata={"through": "2026-05-02", "sources": {"visits": "3"}}, spec=TableSpec())
+    stage = {**DIRECT, "name": "set", "spine": {"kind": "cutoffs", "days": ["2026-05-03"]}, "features": [{"table": "history"}]}
+    done = go(tmp_path, spark, {**EVENTS, "stages": [stage]})
+    assert done.sections["training_set"]["features"]["history"]["sources"] == {"visits": "3"}
+    assert any("feature table 'history' is known through 2026-05-02" in told for told in done.warnings)
+    got = {row["who"]: (row["n"], row["since"]) for row in out.read("set").collect()}
+    assert got == {"a": (7, 3), "b": (None, None)}
+    with pytest.raises(TableError, match="table 'history' in .* was not made by this stage"):
+        go(tmp_path, spark, {**EVENTS, "stages": [{**of_table(), "name": "history"}]})
+    with pytest.raises(TableError, match="table 'set' in .* was made by another definition"):
+        go(tmp_path, spark, {**EVENTS, "stages": [{**stage, "features": [{"table": "history", "lookback_days": 9}]}]})
+
+
 MADE = {**DIRECT, "spine": {"kind": "cutoffs", "days": ["2026-05-01"]}}
 
 
