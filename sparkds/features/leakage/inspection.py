@@ -31,6 +31,8 @@ from sparkds.stats.relevance import FeatureCounts, Relevance, relevances
 
 LABEL_TEXT: Final = "label as text"
 N_BINS: Final = 50
+UNHASHABLE: Final = ("map<", "variant")
+"""Types that Spark gives no hash of."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ def inspected(
     Raises
     ------
     ColumnError, ConfigError, DataError
+
+    Notes
+    -----
+    Scans of the table: one for rules about time, two for single features (bins, counts), one for overlap, three for alignment (bins,
+    counts, categories), one for distinct values where a column has many, and two for `lag` where a feature has skill. A check that is
+    ``off`` costs nothing.
 
     Examples
     --------
@@ -220,8 +228,9 @@ class _Look:
         check = self.check
         if check.split is None or not self._wanted("entity_overlap", "duplicate_rows", "copied_rows"):
             return None
-        name = [*check.keys, *([check.moment.column] if check.moment is not None else [])]
         content = [*self.columns.names, check.label]
+        beside = [name for name in self.columns.types if name not in content and name != check.split.column]
+        name = [one for one in beside if not any(kind in self.columns.types[one] for kind in UNHASHABLE)]
         return read_overlap(overlap_frame(inside, train=self.train, test=check.split.test, keys=check.keys, name=name, content=content))
 
     def _alignment(self, inside: DataFrame) -> tuple[list[AlignmentRow], FeatureCounts | None, tuple[str, ...]]:
@@ -288,7 +297,7 @@ class _Look:
         for name in self.columns.names:
             if name not in there:
                 found[name] = "the part has no such column"
-            elif kind_of(there[name]) != kind_of(types[name]):
+            elif kind_of(there[name]) != kind_of(types[name]) or (there[name] == "boolean") != (types[name] == "boolean"):
                 found[name] = f"it is {there[name]} in the part and {types[name]} in the training table"
         return found
 

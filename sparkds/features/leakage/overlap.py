@@ -33,8 +33,8 @@ def overlap_frame(
 ) -> DataFrame:
     """Counts of `Overlap` as one row; lazy, one exchange of two hashes a row.
 
-    Every row is put under the hash of its entity, of its content (features and label), and of its content with its name (key and time).
-    Hashes have 64 bits: two of n different rows share one with probability below ``n² / 2^65``, 3e-4 for 100 million.
+    Every row is put under the hash of its entity, of its content (features and label), and of its content with its name (all other
+    columns). Hashes have 64 bits: two of n different rows share one with probability below ``n² / 2^65``, 3e-4 for 100 million.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def overlap_frame(
     keys : sequence of str
         Of the entity; rows with a null key are no entity.
     name : sequence of str
-        Columns that name a row: keys and time.
+        The other columns of a row: keys, time, and what is no feature.
     content : sequence of str
         Features and label.
     """

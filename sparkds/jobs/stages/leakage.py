@@ -193,27 +193,35 @@ class LeakageStage(Stage, LeakageCheck):
 
 
 def _unchanged(commits: Mapping[str, Commit | None], asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an earlier run told of the same tables and declaration; None where there was none, or someone else wrote since."""
-    for commit in commits.values():
-        if commit is None or commit.changed_since or any(commit.metadata.get(key) != told for key, told in asked.items()):
+    """What an earlier run told of the same tables and declaration; None where there was none, or someone else wrote since.
+
+    Findings are written last, so that their commit says that everything is there; figures have none where there never was a row.
+    """
+    for what, commit in commits.items():
+        if commit is None or (what == "alignment" and commit.rows == 0 and not commit.changed_since):
+            continue
+        if commit.changed_since or any(commit.metadata.get(key) != told for key, told in asked.items()):
             return None
-    told: dict[str, Any] = next(commit.metadata["told"] for commit in commits.values() if commit is not None)
+    findings = commits["findings"]
+    if findings is None:
+        return None
+    told: dict[str, Any] = findings.metadata["told"]
     return told
 
 
 def _write(output: Tables, names: Mapping[str, str], seen: Inspection, metadata: Mapping[str, Any], table: str) -> list[TableResult]:
-    """Both tables, each in one commit."""
+    """Both tables, each in one commit; findings last."""
     findings = [_values(one, COLUMNS) for one in seen.findings]
     figures = [_values(one, ALIGNMENT_COLUMNS) for one in seen.alignment]
-    written = []
+    written = {}
     for what, values, schema, spec in (
-        ("findings", findings, FINDING_SCHEMA, finding_spec(table)),
         ("alignment", figures, ALIGNMENT_SCHEMA, alignment_spec(table)),
+        ("findings", findings, FINDING_SCHEMA, finding_spec(table)),
     ):
         frame = output.spark.createDataFrame(values, schema)
         commit = output.replace(names[what], frame, rows=None, metadata=metadata, spec=spec)
-        written.append(TableResult(names[what], commit.version, commit.rows or 0))
-    return written
+        written[what] = TableResult(names[what], commit.version, commit.rows or 0)
+    return [written[what] for what in names]
 
 
 def _stopping(seen: Inspection, table: str, page: Path | None) -> str:

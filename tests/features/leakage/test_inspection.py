@@ -62,10 +62,12 @@ PLANTED = {
     "plan": "missing_categories",
     "visits": "type_differs",
     "zeros": "column_missing",
+    "member": "type_differs",
 }
 SCHEMA = (
     "`customer id` string, at date, label boolean, split string, `refund € id.x` double, reason double, `order``number` bigint, token string, "
-    "income decimal(12,2), country string, age float, plan string, normal double, visits int, zeros double, letter string, `long tail` string"
+    "income decimal(12,2), country string, age float, plan string, normal double, visits int, zeros double, letter string, `long tail` string, "
+    "member boolean"
 )
 
 
@@ -95,6 +97,7 @@ def planted_columns(seed=11):
         "zeros": clean["zeros"],
         "letter": clean["letter"],
         "long tail": clean["long tail"],
+        "member": (rng.random(N) < 0.5).tolist(),
     }
 
 
@@ -104,6 +107,7 @@ def planted(spark):
     columns["income"] = [None if v is None else Decimal(str(v)) for v in columns["income"]]
     training = frame_of(spark, columns, SCHEMA)
     scoring = training.where("split = 'train'").drop("zeros", "split", "label").withColumn("visits", F.col("visits").cast("string"))
+    scoring = scoring.withColumn("member", F.col("member").cast("string"))
     check = LeakageCheck(keys=("customer id",), label="label", task="binary", split=Split(column="split", by="entity"), ignore=("at",))
     return columns, inspected(training, check, others={"scoring": scoring})
 
@@ -120,7 +124,7 @@ def test_nothing_else_is_found_and_every_check_says_what_it_did(planted):
     assert {one.kind for one in seen.findings} == set(TITLES)
     assert {one.kind for one in seen.findings if one.severity == "skipped"} == {*TIME_KINDS, "lag_collapse"}
     assert all(one.what and (one.to_do or one.severity in ("ok", "skipped")) for one in seen.findings)
-    assert [one.kind for one in seen.stopping] == ["single_feature", "column_missing", "type_differs"]
+    assert [one.kind for one in seen.stopping] == ["single_feature", "column_missing", "type_differs", "type_differs"]
 
 
 def test_figures_of_the_findings_are_those_of_the_rows(planted):
