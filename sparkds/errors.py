@@ -51,11 +51,7 @@ class TableError(SparkdsError):
 
 
 class GateError(SparkdsError):
-<<<<<<< HEAD
-    """A model or a feature does not pass its gates."""
-=======
-    """A model or a table does not pass its gates; what it was judged by is written."""
->>>>>>> leakage
+    """A model, a feature or a table does not pass its gates."""
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
