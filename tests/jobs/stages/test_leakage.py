@@ -161,3 +161,14 @@ def test_columns_that_a_training_set_has_beside_its_features_get_their_roles():
 def test_schemas_and_comments_name_the_same_columns():
     for schema, columns in ((FINDING_SCHEMA, COLUMNS), (ALIGNMENT_SCHEMA, ALIGNMENT_COLUMNS)):
         assert [part.split()[0].strip("`") for part in schema.split(", ")] == list(columns)
+
+
+def test_figures_that_numpy_computed_are_written_as_plain_values():
+    from types import SimpleNamespace
+
+    from sparkds.jobs.stages.leakage import _values
+
+    row = SimpleNamespace(figure=np.float64(0.5), n_rows=np.int64(3), qvalue=np.float64("nan"), what="x")
+    told = _values(row, ("figure", "n_rows", "qvalue", "what"))
+    assert told == (0.5, 3, None, "x")
+    assert [type(value) for value in told] == [float, int, type(None), str]
