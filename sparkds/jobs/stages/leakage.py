@@ -197,8 +197,8 @@ def _unchanged(commits: Mapping[str, Commit | None], asked: Mapping[str, Any]) -
 
     Findings are written last, so that their commit says that everything is there; figures have none where there never was a row.
     """
-    for what, commit in commits.items():
-        if commit is None or (what == "alignment" and commit.rows == 0 and not commit.changed_since):
+    for commit in commits.values():
+        if commit is None:
             continue
         if commit.changed_since or any(commit.metadata.get(key) != told for key, told in asked.items()):
             return None
