@@ -51,11 +51,7 @@ class TableError(SparkdsError):
 
 
 class GateError(SparkdsError):
-<<<<<<< HEAD
     """A model, a feature or a table does not pass its gates."""
-=======
-    """A model, a table or a feature does not pass its gates."""
->>>>>>> leakage
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
