@@ -29,11 +29,12 @@ SCHEMA: Final = (
 def decision_values(
     rows: Iterable[ColumnDecision], *, label: str, importance_of: str, n_sampled: int, seed: int | None
 ) -> list[tuple[object, ...]]:
-    """Decisions in the columns of `SCHEMA`; what is not finite is null."""
+    """Decisions in the columns of `SCHEMA`, as plain Python values; what is not finite is null."""
     return [(*(_value(value) for value in row), label, importance_of, n_sampled, seed) for row in rows]
 
 
 def _value(value: object) -> object:
+    value = value.item() if hasattr(value, "item") else value  # a scalar of numpy, which a classic session does not take
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

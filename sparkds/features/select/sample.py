@@ -110,7 +110,8 @@ def training_sample(
         for name, times in class_weights(classes, most).items():
             if times > 1:
                 weight = F.when(F.col("label") == F.lit(name), F.lit(times)).otherwise(weight)
-    table = collect.training_rows(plain.orderBy(uniform.cast("double") / weight).limit(most), most=most)
+    drawn = plain.select("*", (uniform.cast("double") / weight).alias("place")).orderBy("place")
+    table = collect.training_rows(drawn.limit(most), most=most)
     texts = {name: values[:MOST_TEXTS] for name, values in zip(bins.columns, bins.values, strict=True) if values is not None}
     x = np.empty((table.num_rows, len(columns)))
     for i, name in enumerate(columns):

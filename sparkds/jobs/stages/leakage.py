@@ -236,10 +236,11 @@ def _stopping(seen: Inspection, table: str, page: Path | None) -> str:
 
 
 def _values(row: Finding | AlignmentRow, columns: Sequence[str] | Mapping[str, str]) -> tuple[object, ...]:
-    """Fields in the order of columns; what is not finite is null."""
+    """Fields in the order of columns as plain Python values; what is not finite is null."""
     told = []
     for name in columns:
         value = getattr(row, name)
+        value = value.item() if hasattr(value, "item") else value  # a scalar of numpy, which a classic session does not take
         told.append(None if isinstance(value, float) and not math.isfinite(value) else value)
     return tuple(told)
 

@@ -174,3 +174,14 @@ def test_what_an_earlier_run_told_holds_while_nothing_differs_and_its_last_commi
     assert _unchanged({"findings": mine, "alignment": None}, asked) == told  # there never was a figure
     for findings, alignment in ((None, mine), (None, None), (other, mine), (mine, other), (touched, mine), (mine, touched)):
         assert _unchanged({"findings": findings, "alignment": alignment}, asked) is None
+
+
+def test_figures_that_numpy_computed_are_written_as_plain_values():
+    from types import SimpleNamespace
+
+    from sparkds.jobs.stages.leakage import _values
+
+    row = SimpleNamespace(figure=np.float64(0.5), n_rows=np.int64(3), qvalue=np.float64("nan"), what="x")
+    told = _values(row, ("figure", "n_rows", "qvalue", "what"))
+    assert told == (0.5, 3, None, "x")
+    assert [type(value) for value in told] == [float, int, type(None), str]
