@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from sparkds.cli import main
+from sparkds.commits import Commit
 from sparkds.errors import ColumnError, DataError, GateError, TableError
 from sparkds.features.leakage.finding import COLUMNS, TITLES
 from sparkds.features.leakage.states import ALIGNMENT_COLUMNS
 from sparkds.jobs.feature_engineering_pipeline import Config, run
-from sparkds.jobs.stages.leakage import ALIGNMENT_SCHEMA, FINDING_SCHEMA
+from sparkds.jobs.stages.leakage import ALIGNMENT_SCHEMA, FINDING_SCHEMA, _unchanged
 from sparkds.tables import Tables, TableSpec
 
 FEW = {kind: "off" for kind in TITLES if kind != "single_feature"}
@@ -161,6 +162,18 @@ def test_columns_that_a_training_set_has_beside_its_features_get_their_roles():
 def test_schemas_and_comments_name_the_same_columns():
     for schema, columns in ((FINDING_SCHEMA, COLUMNS), (ALIGNMENT_SCHEMA, ALIGNMENT_COLUMNS)):
         assert [part.split()[0].strip("`") for part in schema.split(", ")] == list(columns)
+
+
+def test_what_an_earlier_run_told_holds_while_nothing_differs_and_its_last_commit_is_there():
+    asked = {"definition_hash": "a", "sources": {"training_set": "1"}, "sparkds": "0"}
+    mine = Commit(1, "WRITE", {**asked, "told": {"stopping": ""}}, 4)
+    other = Commit(2, "WRITE", {**asked, "definition_hash": "b", "told": {}}, 4)
+    touched = Commit(1, "WRITE", mine.metadata, 4, True)
+    told = {"stopping": ""}
+    assert _unchanged({"findings": mine, "alignment": mine}, asked) == told
+    assert _unchanged({"findings": mine, "alignment": None}, asked) == told  # there never was a figure
+    for findings, alignment in ((None, mine), (None, None), (other, mine), (mine, other), (touched, mine), (mine, touched)):
+        assert _unchanged({"findings": findings, "alignment": alignment}, asked) is None
 
 
 def test_figures_that_numpy_computed_are_written_as_plain_values():
