@@ -2,7 +2,7 @@
 # MAGIC %md
 # MAGIC # A model: train, judge, score
 # MAGIC Who buys within 90 days, from the features of month-ends. The challenger becomes champion when every gate passes; every customer of
-# MAGIC the newest day gets a score. Run `features` first.
+# MAGIC the newest day gets a score. Run `features` and `training_set` first.
 
 # COMMAND ----------
 from pyspark.sql import functions as F
@@ -12,23 +12,16 @@ from sparkds.figures.models import calibration, gain, roc
 from sparkds.jobs import batch_scorer, model_evaluation_suite, model_trainer
 from sparkds.sessions import session
 from sparkds.tables import Tables
-from sparkds.training_set import label_name, write_training_set
 
 told = notebooks.parameters(
-    raw="results/notebooks/data",
     tables="results/notebooks/tables",
     model="buyers",
     horizon_days="90",
     trees="60",
     experiment="/Shared/sparkds",
 )
-raw, tables = notebooks.location(told["raw"]), notebooks.location(told["tables"])
+tables = notebooks.location(told["tables"])
 spark = session("model")
-
-# COMMAND ----------
-horizon = int(told["horizon_days"])
-n, n_bought, days = write_training_set(spark, raw=raw, tables=tables, horizon_days=horizon)
-print(f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy")
 
 # COMMAND ----------
 # MAGIC %md
@@ -36,12 +29,12 @@ print(f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy")
 # MAGIC Customers go to the parts by a hash, so that none is on both sides. A constant, a linear model and boosted trees stand beside it.
 
 # COMMAND ----------
-about = {"table": "training_set", "keys": ["customer_id", "as_of"], "label": label_name(horizon), "positive": True}
+about = {"table": "training_set", "keys": ["customer_id", "as_of"], "label": f"buys_in_{told['horizon_days']}_days", "positive": True}
 trainer = model_trainer.Config.model_validate(
     {
         **about,
         "name": "notebook",
-        "leave_out": ["known_at", "complete", "rfm_edges_version", "label_until"],
+        "leave_out": ["known_at", "features_known_at", "rfm_edges_version", "label_until"],
         "split": {"kind": "hash", "seed": 1, "by": ["customer_id"], "shares": {"train": 0.7, "validation": 0.15, "test": 0.15}},
         "task": "binary",
         "estimator": {"kind": "hist_gradient_boosting", "n_trees": int(told["trees"]), "learning_rate": 0.08},

@@ -211,6 +211,7 @@ def run_job(
 
     started, clock = datetime.now(UTC), time.monotonic()
     with _stderr_apart(), _stdout_kept(), _logging_to_stderr(verbose):
+        LOG.info("sparkds %s", __version__)  # before anything can fail: which wheel this is
         try:
             with _terminable():
                 status = completed(job, started, result())

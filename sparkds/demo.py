@@ -26,7 +26,7 @@ LAST = date(1998, 6, 29)
 
 
 def show(output: str) -> int:
-    """Compute features of a year of month-ends plus the last 30 days and of one more day, then train, judge and score; print it all.
+    """Compute features of a year of month-ends plus 30 days and of one more day, go on to a training set and a model; print it all.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def show(output: str) -> int:
             say(f"\n2. one more day of transactions arrives: {LAST + timedelta(days=1)}")
             code = _features(*common)
         if not code:
-            from sparkds import demo_models, sessions
+            from sparkds import demo_models, demo_road, sessions
 
             _show_tables(root)
-            code = demo_models.show(root)
+            code = demo_road.show(root) or demo_models.show(root)
             sessions.session("sparkds demo").stop()
     if code:
         say(f"   see {root / 'log.txt'}")

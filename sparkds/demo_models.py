@@ -1,23 +1,21 @@
-"""Demo of models: who of CDNOW's customers buys within 90 days - training set, training, gates, registry, scores - by the command line.
+"""Demo of models: who of CDNOW's customers buys within 90 days - training, gates, registry, scores - by the command line.
 
 Takes the tables that the demo of features has written and goes on from them.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sparkds.demo import run_shown, say
 from sparkds.tables import Tables
-from sparkds.training_set import write_training_set
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-HORIZON: Final = timedelta(days=90)
 LAST_EVENT: Final = date(1998, 6, 30)
 CONFIGS: Final = {"model_trainer": "cdnow_training", "model_evaluation_suite": "cdnow_evaluation", "batch_scorer": "cdnow_scoring"}
 
@@ -33,9 +31,7 @@ def show(root: Path) -> int:
     from sparkds import sessions
 
     spark = sessions.session("sparkds demo")
-    n, n_bought, days = write_training_set(spark, raw=str(root / "data"), tables=str(root / "tables"), horizon_days=HORIZON.days)
-    told = f"{n:,} rows of {days} month-ends, {n_bought / n:.1%} buy within {HORIZON.days} days"
-    say(f"\n3. a training set: {told} -> {root / 'tables'}/training_set")
+    say("\n4. a model of who buys within 90 days, from the training set")
     tables = str(root / "tables")
     told_of: dict[str, dict[str, Any]] = {}
     for job, name in CONFIGS.items():

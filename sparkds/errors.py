@@ -51,7 +51,7 @@ class TableError(SparkdsError):
 
 
 class GateError(SparkdsError):
-    """A model or a feature does not pass its gates."""
+    """A model, a feature or a table does not pass its gates."""
 
 
 def closest(name: str, choices: Iterable[str]) -> str:

@@ -24,3 +24,14 @@ def bucket_column(unit: Column, salt: str) -> Column:
     """
     told = F.concat(F.lit(f"{salt}{SEPARATOR}"), unit.cast("string"))
     return F.conv(F.substring(F.sha2(told, 256), 1, HEX_DIGITS), 16, 10).cast("bigint")
+
+
+def rows_digest_column(place: Column) -> Column:
+    """Sum of the 64-bit hashes of rows (decimal): the same in any order, and equal rows count as often as they are there.
+
+    Parameters
+    ----------
+    place : Column
+        Of ``xxhash64``; `sparkds.hashing.rows_hash` makes text of the sum.
+    """
+    return F.sum(place.cast("decimal(20,0)"))

@@ -94,3 +94,14 @@ def threshold(share: float | Fraction) -> int:
 def decimal_value(share: float | Fraction) -> Fraction:
     """Exact value of the shortest decimal that reads back as this number, so that 0.1 + 0.2 is 0.3."""
     return share if isinstance(share, Fraction) else Fraction(repr(float(share)))
+
+
+def rows_hash(n: int, digest: int) -> str:
+    """Text that names a set of rows: their number, and the sum of their 64-bit hashes modulo 2^64 in hexadecimal.
+
+    Examples
+    --------
+    >>> rows_hash(2, -1)
+    '2:ffffffffffffffff'
+    """
+    return f"{n}:{digest % (1 << 64):016x}"

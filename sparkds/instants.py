@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from sparkds.sql import quoted
 
 MICROSECONDS_A_DAY: Final = 86_400_000_000
+MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 
 
 def local_day_column(column: str, dtype: str, zone: str, source_zone: str | None) -> Column:
@@ -24,6 +25,13 @@ def local_day_column(column: str, dtype: str, zone: str, source_zone: str | None
     instant = F.timestamp_micros(instant_column(column, dtype, source_zone))
     local = F.unix_micros(F.from_utc_timestamp(instant, zone))
     return F.date_from_unix_date(F.floor(local / F.lit(MICROSECONDS_A_DAY)).cast("int"))
+
+
+def local_hour_column(column: str, dtype: str, zone: str, source_zone: str | None) -> Column:
+    """Hour 0 … 23 of the local clock at an event time (timestamp, with or without zone), whatever the session's time zone is."""
+    instant = F.timestamp_micros(instant_column(column, dtype, source_zone))
+    local = F.unix_micros(F.from_utc_timestamp(instant, zone))
+    return F.floor(F.pmod(local, F.lit(MICROSECONDS_A_DAY)) / F.lit(MICROSECONDS_AN_HOUR)).cast("int")
 
 
 def instant_column(column: str, dtype: str, source_zone: str | None) -> Column:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sparkds import __version__
 from sparkds.errors import ConfigError, closest
 from sparkds.locations import is_directory, stand_in
 
@@ -25,7 +26,7 @@ WIDGETS: Final = "SPARKDS_WIDGETS"
 
 
 def parameters(**defaults: str) -> dict[str, str]:
-    """Parameters of a notebook.
+    """Parameters of a notebook; which wheel it runs is told first, on standard error.
 
     On Databricks each is a text widget, which a workflow's ``base_parameters`` fill in; elsewhere the defaults hold, with what the JSON
     object in ``SPARKDS_WIDGETS`` says instead.
@@ -49,6 +50,7 @@ def parameters(**defaults: str) -> dict[str, str]:
     >>> parameters(tables="results/notebooks/tables")
     {'tables': 'results/notebooks/tables'}
     """
+    sys.stderr.write(f"sparkds {__version__}\n")
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         from databricks.sdk.runtime import dbutils
 

@@ -12,18 +12,17 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sparkds import __version__
 from sparkds.commits import UPKEEP, Commit, commit_metadata, commit_of
 from sparkds.errors import DataError, TableError, closest
 from sparkds.locations import Between, is_directory, literal, local_files, remote_files, slice_predicate
 from sparkds.sql import quoted
 from sparkds.table_failures import named_failure, says_absent
+from sparkds.table_spec import HASH_PROPERTY, KEYS_PROPERTY, TableSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,51 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HASH_PROPERTY: Final = "sparkds.definition_hash"
-KEYS_PROPERTY: Final = "sparkds.primary_key"
+__all__ = ["HASH_PROPERTY", "KEYS_PROPERTY", "TableSpec", "Tables"]
+
 UNUSUAL: Final = frozenset(" ,;{}()\n\t=")
 """Characters of a column name that Parquet refuses, so that Delta keeps the column under another name."""
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What a table is, beside its rows.
-
-    Attributes
-    ----------
-    comment : str
-    columns : mapping of column to comment, with the unit
-    keys : tuple of str
-        Columns that name a row; kept as the property ``sparkds.primary_key``.
-    cluster_by : tuple of str
-        Liquid clustering columns.
-    definition_hash : str, optional
-        Rows of another definition are refused.
-    extends : tuple of str
-        Definitions that this one only adds columns to; a table of one of them is taken, and is given this one by `Tables.redefine`.
-    change_feed : bool
-    """
-
-    comment: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
-    cluster_by: tuple[str, ...] = ()
-    definition_hash: str | None = None
-    extends: tuple[str, ...] = ()
-    change_feed: bool = False
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """Table properties that follow; skipping statistics are kept for keys and clustering columns only."""
-        told = {KEYS_PROPERTY: ",".join(self.keys), "sparkds.version": __version__}
-        if self.definition_hash:
-            told[HASH_PROPERTY] = self.definition_hash
-        if self.change_feed:
-            told["delta.enableChangeDataFeed"] = "true"
-        skipping = dict.fromkeys((*self.cluster_by, *self.keys))
-        if skipping:
-            told["delta.dataSkippingStatsColumns"] = ",".join(quoted(name) for name in skipping)
-        return told
 
 
 class Tables:
@@ -211,6 +169,12 @@ class Tables:
         """Newest commits of this package, the newest first; none when there is no table."""
         return [commit for commit in self._history(name, limit) or [] if commit.metadata]
 
+    def commits_since(self, name: str, version: int) -> list[Commit]:
+        """Commits after `version` that changed rows, whoever wrote them, the newest first."""
+        newest = self.version(name)
+        later = self._history(name, newest - version) or [] if newest > version else []
+        return [commit for commit in later if commit.operation not in UPKEEP]
+
     def replaced_since(self, name: str, version: int) -> list[tuple[str, str]] | None:
         """Slices that the commits after `version` say they ``replaced``, or days ``as_of``; None when that is not known of all of them."""
         history = self._history(name, 1)
@@ -345,7 +309,9 @@ class Tables:
             return dataclasses.replace(history[0], rows=0)
         return history[0]
 
-    def merge(self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec) -> Commit:
+    def merge(
+        self, name: str, frame: DataFrame, *, keys: Sequence[str], metadata: Mapping[str, Any], spec: TableSpec, gone: str | None = None
+    ) -> Commit:
         """Update the rows whose keys are in `frame` and insert the others, in one commit.
 
         Parameters
@@ -355,6 +321,8 @@ class Tables:
         frame : DataFrame
             One row per key, without null keys; read twice.
         keys : sequence of str
+        gone : str, optional
+            Boolean column of `frame` that is none of the table's: the row with these keys is deleted where it is true.
 
         Raises
         ------
@@ -371,15 +339,18 @@ class Tables:
         if wrong:
             shown = ", ".join(f"{key}={wrong[0][key]!r}" for key in keys)
             raise DataError(f"rows for table '{name}' repeat a key or have a null one ({shown}); give one row per key")
-        self.ready(name, frame.schema, spec)
+        self.ready(name, frame.schema if gone is None else frame.drop(gone).schema, spec)
         # the new rows under names of their own: what is left plain can only mean the table
         new = {column: f"new_{i}" for i, column in enumerate(frame.columns)}
         same = F.lit(True)
         for key in keys:
             same &= F.col(quoted(key)) == F.col(new[key])
-        values = {quoted(column): F.col(name_of_new) for column, name_of_new in new.items()}
+        values = {quoted(column): F.col(name_of_new) for column, name_of_new in new.items() if column != gone}
         merging = frame.toDF(*new.values()).mergeInto(self.identifier(name), same)
-        merging = merging.whenMatched().update(values).whenNotMatched().insert(values)
+        if gone is not None:
+            merging = merging.whenMatched(F.col(new[gone])).delete()
+        absent = None if gone is None else ~F.col(new[gone])
+        merging = merging.whenMatched().update(values).whenNotMatched(absent).insert(values)
         with self._metadata_of_session(metadata):
             self._checked(lambda: merging.merge(), name)
         history = self._history(name, 1)
@@ -409,6 +380,12 @@ class Tables:
                 return None
             raise
         return frame
+
+    def keep_changes(self, name: str) -> None:
+        """Let a Delta table keep a change feed from its next version on, unless it does."""
+        if self.properties(name).get("delta.enableChangeDataFeed") != "true":
+            statement = f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')"
+            self._checked(lambda: self.spark.sql(statement), name)
 
     @contextmanager
     def _metadata_of_session(self, metadata: Mapping[str, Any]) -> Iterator[None]:

@@ -152,6 +152,12 @@ def test_verbose_adds_the_traceback_the_environment_and_the_progress(job, capfd)
     assert job.sessions[-1] == ("progress of", "a session")
 
 
+def test_the_log_begins_with_the_version_of_the_package_whatever_fails_afterwards(job, capfd):
+    assert cli.main(["counting_job", *COMMON, "--set", "source=e", "--set", "nothing=1", "--verbose"]) == 1
+    first = capfd.readouterr().err.splitlines()[0]
+    assert first.endswith(f"sparkds {__version__}"), first
+
+
 def test_an_unexpected_error_fails_the_job_and_always_shows_its_traceback(job, capfd):
     def fail(**_):
         raise ZeroDivisionError

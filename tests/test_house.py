@@ -14,7 +14,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room: (what it may import of the package, what it may import of others beside the standard library)
 NUMBERS = {"errors", "declaration", "days", "sql"}
 STATEMENTS = {
+    "features.aggregation",
     "features.aggregations",
+    "features.rhythm",
+    "features.rhythm_kernel",
     "features.reduced",
     "features.states",
     "features.windows",
@@ -25,18 +28,22 @@ STATEMENTS = {
 GENERATE_STATEMENTS = {"features.states"} | {
     f"features.generate.{room}"
     for room in (
+        "calendar",
         "categorical",
         "derivation",
         "expressions",
         "fitted_state",
         "imputation",
         "interactions",
+        "latent",
         "numeric",
         "slices",
         "target_encoding",
+        "text",
     )
 }
 SPARK = {"blocks", "collect", "instants", "features.arrow", "features.tiles", "features.snapshots", "features.rfm_scores"}
+PROFILE_SKETCHES = {f"features.profile.{sketch}" for sketch in ("distinct", "frequent", "moments", "row_sample", "value_bins")}
 ROOMS = {
     # layer 0 and 1: no Spark, no files
     "errors": (set(), set()),
@@ -89,7 +96,7 @@ ROOMS = {
     "features.schedule": (NUMBERS, {"pydantic"}),
     # a declaration's methods hand over to the Spark modules of its own domain
     "features.feature_set": (NUMBERS | STATEMENTS | {"features.tiles", "features.snapshots"}, {"pydantic"}),
-    "features": (STATEMENTS | {"features.feature_set"}, set()),
+    "features": (STATEMENTS | {"features.feature_set", "features.labels", "features.point_in_time"}, set()),
     # layer 3: Spark
     "blocks": (NUMBERS, {"numpy", "pyarrow"}),
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
@@ -269,13 +276,51 @@ ROOMS = {
         {"numpy", "pyarrow", "pyspark"},
     ),
     # -- rooms of profile
+    "features.profile": ({"features.profile.declaration"}, set()),
+    "features.profile.declaration": (NUMBERS, {"pydantic"}),
+    "features.profile.value_bins": (set(), {"numpy"}),
+    "features.profile.distinct": (set(), {"numpy"}),
+    "features.profile.moments": (set(), {"numpy"}),
+    "features.profile.frequent": ({"features.profile.distinct", "features.profile.value_bins"}, {"numpy"}),
+    "features.profile.row_sample": ({"features.profile.distinct"}, {"numpy"}),
+    "features.profile.column_state": (NUMBERS | PROFILE_SKETCHES, {"numpy"}),
+    "features.profile.kernel": (PROFILE_SKETCHES | {"features.profile.column_state"}, {"numpy"}),
+    "features.profile.arrow": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.kernel"},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.results": (
+        NUMBERS | PROFILE_SKETCHES | {"features.profile.column_state", "features.profile.declaration"},
+        {"numpy", "scipy"},
+    ),
+    "features.profile.finished": (
+        NUMBERS | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "kernel", "results", "row_sample")},
+        {"numpy", "pyarrow"},
+    ),
+    "features.profile.states": (
+        NUMBERS
+        | {"blocks", "collect", "instants"}
+        | {f"features.profile.{room}" for room in ("arrow", "column_state", "declaration", "finished", "kernel", "results")},
+        {"pyspark"},
+    ),
+    "features.profile.page": ({"document", "features.profile.declaration", "features.profile.results"}, set()),
+    "figures.profile": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.profile_tables": ({"tables", "features.profile.declaration", "features.profile.results"}, set()),
     # -- rooms of generate
+    "features.aggregation": (NUMBERS | STATEMENTS, {"pydantic"}),
+    "features.rhythm": (NUMBERS | STATEMENTS, {"numpy", "pydantic"}),
+    "features.rhythm_kernel": (NUMBERS | STATEMENTS, {"numpy"}),
     "features.generate": (GENERATE_STATEMENTS | {"features.generate.generation"}, set()),
     "features.generate.expressions": (NUMBERS | STATEMENTS, set()),
     "features.generate.derivation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.fitted_state": (NUMBERS | GENERATE_STATEMENTS, set()),
     "features.generate.slices": (NUMBERS, {"pydantic"}),
     "features.generate.numeric": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.calendar": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
+    "features.generate.given": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
+    "features.generate.latent": (set(), {"numpy", "scipy"}),
+    "features.generate.text": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pydantic"}),
+    "features.generate.text_steps": (NUMBERS | GENERATE_STATEMENTS, {"numpy", "pandas", "pyspark"}),
     "features.generate.imputation": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.interactions": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
     "features.generate.categorical": (NUMBERS | GENERATE_STATEMENTS, {"pydantic"}),
@@ -288,7 +333,7 @@ ROOMS = {
         {"pydantic"},
     ),
     "features.generate.applying": (
-        NUMBERS | GENERATE_STATEMENTS | {"features.generate.generation", "features.generate.known_labels"},
+        NUMBERS | GENERATE_STATEMENTS | {f"features.generate.{room}" for room in ("generation", "known_labels", "text_steps")},
         {"pyspark"},
     ),
     "features.generate.fitting": (
@@ -296,9 +341,102 @@ ROOMS = {
         {"pyspark"},
     ),
     # -- rooms of history
+    "features.change_points": (NUMBERS | STATEMENTS | {"features.point_in_time"}, {"numpy"}),
+    "features.history": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_step": (NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history"}, {"pyspark"}),
+    "features.signed_deltas": (NUMBERS | STATEMENTS | {"features.change_points"}, {"numpy"}),
+    "features.history_deltas": (
+        NUMBERS | STATEMENTS | SPARK | {"features.change_points", "features.history", "features.history_step", "features.signed_deltas"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.history_check": (NUMBERS | {"collect", "hashing", "hash_columns", "features.history"}, {"pyspark"}),
     # -- rooms of point in time
+    "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
+    "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
+    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.label_columns": (
+        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        {"pyspark"},
+    ),
+    "features.training_set_statistics": (
+        NUMBERS | {"collect", "hashing", "hash_columns", "instants", "features.as_of_join", "features.point_in_time"},
+        {"pyspark"},
+    ),
     # -- rooms of select
+    "stats.stability": ({"stats.arguments"}, {"numpy"}),
+    "features.select": ({"features.select.declaration", "features.select.decisions"}, set()),
+    "features.select.declaration": ({"declaration"}, {"pydantic"}),
+    "features.select.rules": ({"features.select.declaration"}, set()),
+    "features.select.decisions": (set(), set()),
+    "features.select.importance": ({"errors", "hashing", "features.select.declaration"}, {"numpy", "scipy", "sklearn", "threadpoolctl"}),
+    "features.select.elimination": ({"features.select.declaration", "features.select.importance"}, {"numpy", "threadpoolctl"}),
+    "features.select.column_figures": (
+        {"collect", "features.relevance", "features.select.rules", "stats.relevance"},
+        {"numpy", "pyspark"},
+    ),
+    "features.select.correlation": ({"blocks", "collect", "features.relevance"}, {"numpy", "pyarrow", "pyspark"}),
+    "features.select.sample": (
+        {"collect", "sql", "features.relevance", "features.select.declaration"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
+    "features.select.selection": (
+        NUMBERS
+        | {"collect", "features.relevance", "stats.relevance", "stats.stability"}
+        | {
+            f"features.select.{room}"
+            for room in ("column_figures", "correlation", "decisions", "declaration", "elimination", "importance", "rules", "sample")
+        },
+        {"numpy", "pyspark"},
+    ),
+    "stats.relevance": ({"stats.multiplicity"}, {"numpy", "scipy"}),
+    "features.relevance": (
+        NUMBERS | {"collect", "instants", "stats.arguments", "stats.relevance"},
+        {"numpy", "pyarrow", "pyspark"},
+    ),
     # -- rooms of leakage
+    "stats.shift": (set(), {"numpy", "scipy"}),
+    "features.leakage": ({"features.leakage.finding", "features.leakage.leakage_check"}, set()),
+    "features.leakage.finding": (set(), set()),
+    "features.leakage.leakage_check": (NUMBERS | {"features.leakage.finding"}, {"pydantic"}),
+    "features.leakage.states": ({"features.leakage.finding"}, set()),
+    "features.leakage.columns": (NUMBERS | {"features.leakage.leakage_check"}, set()),
+    "features.leakage.time_findings": (
+        {"stats.shift", *(f"features.leakage.{room}" for room in ("finding", "leakage_check", "states"))},
+        set(),
+    ),
+    "features.leakage.column_findings": (
+        {"stats.multiplicity", "stats.relevance", "stats.shift"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "states")},
+        {"numpy"},
+    ),
+    "features.leakage.alignment": (
+        {"stats.multiplicity", "stats.relevance", "stats.shift"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "states")},
+        {"numpy"},
+    ),
+    "features.leakage.report": (
+        {"document", "stats.relevance", "features.leakage.finding", "features.leakage.states"},
+        set(),
+    ),
+    "features.leakage.overview": (
+        NUMBERS | {"collect", "instants"} | {f"features.leakage.{room}" for room in ("columns", "finding", "leakage_check", "states")},
+        {"pyspark"},
+    ),
+    "features.leakage.overlap": (NUMBERS | {"collect", "features.leakage.overview", "features.leakage.states"}, {"pyspark"}),
+    "features.leakage.previous_period": (NUMBERS | {"instants", "features.leakage.overlap"}, {"pyspark"}),
+    "features.leakage.inspection": (
+        NUMBERS
+        | {"features.relevance", "stats.relevance"}
+        | {
+            f"features.leakage.{room}"
+            for room in ("alignment", "column_findings", "columns", "finding", "leakage_check", "overlap", "overview")
+        }
+        | {f"features.leakage.{room}" for room in ("previous_period", "states", "time_findings")},
+        {"pyspark"},
+    ),
     # -- rooms of registry
     "features.registry": (set(), set()),
     "features.registry.definitions": ({"features.feature_set"}, set()),
@@ -312,13 +450,15 @@ ROOMS = {
     "locations": ({"errors", "sql"}, {"pyspark"}),
     "tracking": ({"declaration", "errors", "locations"}, {"mlflow", "pydantic"}),
     "table_failures": ({"errors"}, set()),
-    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures"}, {"pyspark"}),
+    "table_spec": ({"", "sql"}, set()),
+    "tables": ({"", "errors", "sql", "commits", "locations", "table_failures", "table_spec"}, {"pyspark"}),
     "datasets": (set(), set()),
-    "figures": ({"figures.experiments", "figures.power", "figures.rfm"}, set()),
+    "figures": ({"figures.experiments", "figures.labels", "figures.power", "figures.rfm"}, set()),
     "figures.canvas": ({"errors"}, {"matplotlib"}),
     "figures.power": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.models": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.training": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "figures.labels": ({"errors", "figures.canvas"}, {"matplotlib", "pandas"}),
     "figures.rfm": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     "figures.experiments": ({"errors", "figures.canvas"}, {"matplotlib", "numpy", "pandas"}),
     # layer 5: jobs
@@ -342,10 +482,33 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     # -- stage profile
-    # -- stage history
-    # -- stage generate
-    "jobs.stages.generate": (
+    "jobs.stages.profile": (
         NUMBERS
+        | {"collect", "commits", "document", "instants", "locations", "tables", "figures.profile", "jobs", "jobs.profile_tables"}
+        | {"jobs.stages.stage", "jobs.status"}
+        | {f"features.profile.{room}" for room in ("declaration", "page", "results", "states")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
+    # -- stage history
+    "jobs.history_tables": ({"tables", "features.change_points", "features.feature_set"}, set()),
+    "jobs.stages.history": (
+        {"collect", "commits", "days", "declaration", "errors", "sql", "jobs", "jobs.feature_tables", "jobs.history_tables"}
+        | {"jobs.status", "jobs.stages.stage", "features", "features.change_points", "features.feature_set", "features.history"}
+        | {"features.history_check", "features.history_deltas", "features.history_step", "features.registry.definitions"}
+        | {"features.registry.lineage", "jobs.stages.feature_versions"},
+        {"pydantic", "pyspark"},
+    ),
+    # -- stage generate
+    "jobs.stages.outside": (
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {"features.generate.applying", "features.generate.given", "jobs.stages.stage", "sessions", "tracking", "models"}
+        | {f"models.{room}" for room in ("environment", "model_cache", "model_version", "scoring", "signature")},
+        {"mlflow", "pyspark"},
+    ),
+    "jobs.stages.generate": (
+        {"jobs.stages.outside"}
+        | NUMBERS
         | GENERATE_STATEMENTS
         | {f"features.generate.{room}" for room in ("applying", "fitting", "generation", "null_gate")}
         | {"", "collect", "commits", "features.registry.lineage", "jobs.stages.feature_versions", "jobs.stages.stage", "jobs.status"}
@@ -353,8 +516,27 @@ ROOMS = {
         {"pydantic", "pyspark"},
     ),
     # -- stage training_set
+    "jobs.training_set_tables": ({"tables", "features.point_in_time"}, set()),
+    "jobs.stages.training_set": (
+        NUMBERS
+        | {"collect", "instants", "sessions", "tracking", "jobs", "jobs.status", "jobs.stages.stage", "jobs.training_set_tables"}
+        | {"features.label_columns", "features.labels", "features.point_in_time", "features.training_set_statistics"},
+        {"mlflow", "pydantic"},
+    ),
     # -- stage select
+    "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
+    "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
+    "jobs.stages.select": (
+        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
+        {"pandas", "pydantic", "pyspark"},
+    ),
     # -- stage leakage
+    "jobs.stages.leakage": (
+        {"", "commits", "document", "errors", "tables", "jobs.status", "jobs.stages.stage", "features.leakage.inspection"}
+        | {f"features.leakage.{room}" for room in ("finding", "leakage_check", "report", "states")},
+        {"pydantic"},
+    ),
     # -- stage register
     "jobs.registry_table": ({"collect", "days", "tables", "features.registry.records"}, {"pyspark"}),
     "jobs.stages.register": (
@@ -368,9 +550,14 @@ ROOMS = {
     ),
     "jobs.stages.every": (
         {
+            "jobs.stages.history",
+            "jobs.stages.leakage",
+            "jobs.stages.profile",
             "jobs.stages.windows",
+            "jobs.stages.training_set",
             "jobs.stages.generate",
             "jobs.stages.register",
+            "jobs.stages.select",
         },
         {"pydantic"},
     ),
@@ -379,7 +566,7 @@ ROOMS = {
         | {"sql", "tables", "jobs.status", "features.feature_set", "jobs.stages.every", "jobs.stages.stage", "jobs.stages.windows"},
         {"pydantic"},
     ),
-    "jobs.training_tables": ({"tables"}, set()),
+    "jobs.training_tables": ({"", "collect", "errors", "tables"}, set()),
     "jobs.model_trainer": (
         NUMBERS
         | {"", "sessions", "tables", "tracking", "jobs.status", "jobs.training_tables"}
@@ -463,6 +650,7 @@ ROOMS = {
         {"errors"} | {f"bundle.{room}" for room in ("documents", "findings", "wheels")},
         {"packaging", "yaml"},
     ),
+    "bundle.rules_of_names": ({f"bundle.{room}" for room in ("documents", "findings")}, set()),
     "bundle.local_inputs": (
         {"", "config", "declaration", "errors", "locations", "datasets", "demo_experiment", "bundle.commands", "bundle.references"},
         {"pydantic"},
@@ -488,13 +676,12 @@ ROOMS = {
         | {"bundle.typed_models"},
         {"click"},
     ),
-    "notebooks": ({"errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
+    "notebooks": ({"", "errors", "locations", "datasets", "demo_experiment"}, {"databricks", "matplotlib"}),
     "pages": ({"", "cli", "config"}, {"click"}),
-    "training_set": ({"", "collect", "errors", "tables"}, {"pyspark"}),
     "bundle.checking": (
         {"errors", "bundle"}
-        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels")}
-        | {"bundle.rules_of_deployment", "bundle.rules_of_workflows"},
+        | {f"bundle.{room}" for room in ("documents", "findings", "local_inputs", "references", "typed_models", "wheels", "workflow")}
+        | {"bundle.rules_of_deployment", "bundle.rules_of_names", "bundle.rules_of_workflows"},
         set(),
     ),
     "jobs.model_promoter": (
@@ -509,8 +696,9 @@ ROOMS = {
         | {"experiments.metric_plan", "experiments.plan", "experiments.plan_document"},
         {"pandas", "pydantic", "pyspark"},
     ),
-    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo", "training_set"}, {"pyspark"}),
-    "demo": ({"", "cli", "demo_models", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
+    "demo_models": ({"collect", "sessions", "tables", "datasets", "demo"}, {"pyspark"}),
+    "demo_road": ({"", "cli", "demo", "datasets"}, set()),
+    "demo": ({"", "cli", "demo_models", "demo_road", "features.rfm", "collect", "sessions", "tables", "datasets", "figures"}, {"pyspark"}),
     "demo_experiment": (
         {"collect", "sessions", "tables", "datasets", "demo", "experiments.assignment"},
         {"pyspark"},
@@ -588,6 +776,8 @@ def test_a_module_stays_on_the_surface_of_connect_and_actions_stay_at_the_door(p
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and room(path) not in ("collect", "tables", "locations"):
             takes_from_arrow = node.func.attr == "take" and room(path) in (
                 "features.arrow",
+                "features.history",
+                "features.profile.arrow",
                 "features.snapshots",
                 "experiments.arrow",
                 "experiments.headcounts",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkds import notebooks
+from sparkds import __version__, notebooks
 from sparkds.datasets import cdnow
 from sparkds.errors import ConfigError, DataError
 from sparkds.tables import Tables
@@ -27,6 +27,14 @@ def test_a_notebook_is_in_source_format_short_and_takes_the_installed_wheel(path
     assert len(text.splitlines()) <= 125
     assert not re.search(r"sys\.path|%pip|!pip|dbutils\.fs|/dbfs|\.\./", text)
     assert "notebooks.parameters(" in text
+
+
+def test_a_notebook_tells_first_which_wheel_it_runs(monkeypatch, capsys):
+    monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
+    monkeypatch.setenv(notebooks.WIDGETS, "{")
+    with pytest.raises(ConfigError):
+        notebooks.parameters(a="1")
+    assert capsys.readouterr().err == f"sparkds {__version__}\n"
 
 
 def test_parameters_are_the_defaults_with_what_the_variable_says_instead(monkeypatch):
@@ -106,7 +114,7 @@ def folder(spark, tmp_path_factory):
 
 
 def headless(name, folder, **widgets):
-    told = {"raw": str(folder / "data"), "tables": str(folder / "tables"), **widgets}
+    told = {"tables": str(folder / "tables"), **({} if name == "model" else {"raw": str(folder / "data")}), **widgets}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(notebooks.WIDGETS, json.dumps(told))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -135,6 +143,7 @@ def test_the_readout_notebook_runs_headless_and_finds_nothing_in_an_a_a_test(spa
 def test_the_model_notebooks_run_headless(spark, folder, capsys):
     headless("training_set", folder)
     assert "month-ends" in capsys.readouterr().out
+    assert (folder / "tables" / "buyers_over_time.png").stat().st_size > 10_000
     days = {}
     for one in cdnow():
         days.setdefault(one.customer_id, []).append(one.date)

@@ -56,6 +56,7 @@ def test_examples_of_ci_name_targets_of_make_and_of_the_bundle_and_validate_stri
     assert isinstance(yaml.safe_load(text), dict)
     assert "databricks bundle validate --strict" in text
     assert re.search(r"databricks bundle plan .*-o json", text)
+    assert re.search(r"target: \[staging, prod\]|split\('staging,prod'", text), "each target has its plan"
     for target in re.findall(r"make ([a-z-]+)", text):
         assert re.search(rf"^{target}:", MAKEFILE, re.M), target
     bundle = yaml.safe_load((ROOT / "databricks.yml").read_text(encoding="utf-8"))

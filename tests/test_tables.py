@@ -1,5 +1,6 @@
 """The table border: what is read, what a write replaces, what its commit says, and what is refused."""
 
+import dataclasses
 import gzip
 import json
 from datetime import date, datetime
@@ -306,6 +307,29 @@ def test_a_merge_updates_and_inserts_in_one_commit(spark, tables):
         assert rows(tables.read("t")) == [(1, "a", 1), (2, "a", 20), (3, "a", 30)]
     assert commit.version == before + 2
     assert commit.rows == 2
+
+
+def test_a_merge_deletes_the_rows_that_are_said_to_be_gone_and_inserts_none_for_them(spark, tables):
+    before = wrote(tables, frame(spark, (1, "a", 1), (2, "a", 2), (3, "a", 3)))
+    new = frame(spark, (1, "a", 0), (2, "a", 20), (4, "a", 40), (5, "a", 0)).selectExpr("*", "n = 0 as gone")
+    spec = dataclasses.replace(SPEC, deletion_vectors=True, facts={"sparkds.fact": "told"})
+    tables.merge("t", new, keys=["day", "shop"], metadata={"job": "m"}, spec=spec, gone="gone")
+    assert rows(tables.read("t")) == [(2, "a", 20), (3, "a", 3), (4, "a", 40)]
+    assert [commit.operation for commit in tables.commits_since("t", before.version)] == ["MERGE"]
+    tables.merge("u", new, keys=["day", "shop"], metadata={"job": "m"}, spec=spec, gone="gone")
+    assert rows(tables.read("u")) == [(2, "a", 20), (4, "a", 40)]
+    properties = tables.properties("u")
+    assert (properties["sparkds.fact"], properties["delta.enableDeletionVectors"]) == ("told", "true")
+
+
+def test_a_table_keeps_changes_from_when_it_is_told_to(spark, tables):
+    frame(spark, (1, "a", 1)).write.format("delta").save(tables.path("plain"))
+    tables.keep_changes("plain")
+    version = tables.version("plain")
+    tables.keep_changes("plain")
+    assert tables.version("plain") == version
+    frame(spark, (2, "a", 2)).write.format("delta").mode("append").save(tables.path("plain"))
+    assert rows(tables.changes("plain", since=version)) == [(2, "a", 2)]
 
 
 def test_a_merge_of_repeated_or_null_keys_is_refused(spark, tables):

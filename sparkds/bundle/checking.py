@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from sparkds.bundle import rules_of_deployment as deployment
+from sparkds.bundle import rules_of_names as names
 from sparkds.bundle import rules_of_workflows as workflows
 from sparkds.bundle.documents import read_bundle
 from sparkds.bundle.findings import Finding, Rule, View
 from sparkds.bundle.local_inputs import input_tables, local_run_of, task_tables
 from sparkds.bundle.references import Target, resolved
 from sparkds.bundle.typed_models import resources_are_typed
-from sparkds.bundle.wheels import Wheel, build, built, read_wheel
-from sparkds.errors import ConfigError
+from sparkds.bundle.wheels import Wheel, build, built, makes_wheel, read_wheel
+from sparkds.bundle.workflow import tasks_of
+from sparkds.errors import ConfigError, closest
 
 RULES: Final[Mapping[str, Rule]] = {
     "sections": deployment.sections_are_known,
@@ -37,7 +39,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "requirements": deployment.requirements_are_met,
     "schedules": deployment.schedules_are_quartz,
     "traffic": workflows.traffic_sums_to_100,
-    "catalogs": deployment.catalogs_are_variables,
+    "catalogs": names.catalogs_are_variables,
     "addresses": deployment.addresses_are_absent,
     "production": deployment.production_is_guarded,
 }
@@ -90,6 +92,10 @@ def check(
         except ConfigError as error:
             found.append(Finding("inputs", name, "inputs", "", str(error)))
             tables, of_tasks = (), {}
+        told = {f"{job}.{task.key}" for job, tree in target.resources("jobs").items() for task in tasks_of(tree)}
+        for key in of_tasks.keys() - told:
+            nothing = f"tasks.{key}: the target has no such task{closest(key, told)}; mend the name, or take it out"
+            found.append(Finding("inputs", name, f"tasks.{key}", "", nothing))
         view = View(target, wheel, problem, tables, of_tasks)
         for rule, holds in RULES.items():
             for broken in holds(view):
@@ -99,6 +105,8 @@ def check(
 
 
 def _wheel(target: Target, builds: bool) -> tuple[Wheel | None, str]:
+    if not makes_wheel(target):
+        return None, ""  # a bundle need not have one; a job that installs one without is told by the rule
     try:
         return read_wheel(build(target) if builds else built(target)), ""
     except ConfigError as error:

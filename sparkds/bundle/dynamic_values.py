@@ -12,15 +12,26 @@ from typing import Any, Final
 from sparkds.errors import ConfigError, closest
 
 DYNAMIC: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.\-]*)\s*\}\}")
+OF_TIME: Final = (
+    "iso_date",
+    "iso_datetime",
+    "year",
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "second",
+    "is_weekday",
+    "timestamp_ms",
+)
+"""What can be asked of a time."""
 OF_RUN: Final = (
     "job.id",
     "job.name",
     "job.run_id",
     "job.repair_count",
-    "job.start_time.iso_date",
-    "job.start_time.iso_datetime",
     "job.trigger.type",
-    "job.trigger.time.iso_date",
+    *(f"{time}.{name}" for time in ("job.start_time", "job.trigger.time") for name in OF_TIME),
     "task.name",
     "task.run_id",
     "task.execution_count",

@@ -120,6 +120,8 @@ class JobRun:
         Does one piece of work.
     tell : callable
         Is told of progress.
+    keep : callable
+        Is given all outcomes after every task, so that a run that is interrupted can be repaired.
     clock, sleep : callable
         Time in seconds, and waiting.
     """
@@ -130,6 +132,7 @@ class JobRun:
     parameters: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, Any] = field(default_factory=dict)
     tell: Tell = lambda text: None
+    keep: Callable[[Mapping[str, Outcome]], None] = lambda told: None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -182,6 +185,7 @@ class JobRun:
                 told[task.key] = Outcome(CANCELED, message=f"the job's timeout of {limit:g} s was over")
             else:
                 told[task.key] = self._task(task, told, left)
+            self.keep(told)
             self.tell(f"{task.key}: {told[task.key].state}" + (f" ({told[task.key].message})" if told[task.key].message else ""))
         return told
 
@@ -225,6 +229,7 @@ class JobRun:
 
     def _repeated(self, task: Task, inner: Task, known: Mapping[str, Any], left: float) -> Outcome:
         inputs = for_each_inputs(task, known)
+        left = min(left, float(task.tree.get("timeout_seconds") or 0) or math.inf)
         begun, attempts = self.clock(), 0
         bad: list[str] = []
         state = SUCCESS
@@ -243,13 +248,14 @@ class JobRun:
         retries = int(task.tree.get("max_retries") or 0)  # -1 is without end
         pause = float(task.tree.get("min_retry_interval_millis") or 0) / 1000
         limit = float(task.tree.get("timeout_seconds") or 0) or math.inf
-        body = dict(_filled_tree(task.body, known))
         begun, attempt = self.clock(), 0
         while True:
             attempt += 1
             rest = left - (self.clock() - begun)
             if rest <= 0:
-                return Done(TIMED_OUT, "the job's timeout was over"), attempt - 1
+                return Done(TIMED_OUT, "the timeout of the job, or of the for-each around it, was over"), attempt - 1
+            of_attempt = {"task.name": task.key, "task.run_id": f"{known.get('job.run_id', 0)}{attempt}", "task.execution_count": attempt}
+            body = dict(_filled_tree(task.body, {**known, **of_attempt}))
             self.tell(f"{name}: running" + (f", attempt {attempt}" if attempt > 1 else ""))
             done = self.execute(Work(name, task.kind, body, attempt, min(limit, rest)))
             ends = done.state == SUCCESS or (done.state == TIMED_OUT and not task.tree.get("retry_on_timeout"))

@@ -15,7 +15,9 @@ from sparkds.bundle.documents import Document, Items, Map, Place, of_target, spe
 from sparkds.errors import ConfigError, closest
 
 REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.\-\[\]]*)\}")
-KNOWN_LATER: Final = frozenset({"id", "url", "full_name", "model_serving_url", "storage_location", "arn", "modified_status"})
+KNOWN_LATER: Final = frozenset(
+    {"id", "url", "full_name", "model_serving_url", "storage_location", "arn", "modified_status", "space_id", "endpoint_id", "dashboard_id"}
+)
 """Fields of a resource that the workspace gives when it is made."""
 LATER: Final = ("workspace.current_user.", "bundle.git.", "workspace.host", "workspace.profile")
 DEEPEST: Final = 30
@@ -237,7 +239,7 @@ class _Resolver:
             elif isinstance(found, Items) and part.isdigit() and int(part) < len(found):
                 found = found[int(part)]
             else:
-                if parts[0] == "resources" and i >= 3 and part in KNOWN_LATER:
+                if (parts[0] == "resources" and i >= 3 and part in KNOWN_LATER) or parts[:2] == ["workspace", "current_user"]:
                     return same
                 there = list(found) if isinstance(found, Map) else []
                 about = f"{'.'.join(parts[:i])} has no '{part}'{closest(part, there)}"
@@ -259,24 +261,27 @@ def _as_text(value: Any) -> str:
 
 
 def _prefixed(top: Map, resolver: _Resolver) -> Map:
-    """Resources with the names that a development deployment gives schemas, registered models and endpoints.
+    """Resources with the names that a development deployment gives schemas, registered models, endpoints and experiments.
 
-    Names of jobs and experiments get their prefix too, which nothing in a task's parameters can see.
+    Names of jobs get their prefix too, which nothing in a task's parameters can see.
     """
     resources = merged_copy(top.get("resources") or Map())
     told = (top.get("presets") or {}).get("name_prefix")
     if told is None and top.get("mode") == "development":
         told = f"[dev {USER['short_name']}] "
-    prefix = re.sub(r"[^A-Za-z0-9]+", "_", _as_text(resolver.tree(told, ("presets", "name_prefix"), None))).strip("_")
+    spelled_prefix = _as_text(resolver.tree(told, ("presets", "name_prefix"), None))
+    prefix = re.sub(r"[^A-Za-z0-9]+", "_", spelled_prefix).strip("_")
     keeps_schemas = bool((top.get("experimental") or {}).get("skip_name_prefix_for_schema"))
-    for kind in ("schemas", "registered_models", "model_serving_endpoints") if prefix else ():
+    for kind in ("schemas", "registered_models", "model_serving_endpoints", "experiments") if prefix else ():
         if kind not in resources or (kind == "schemas" and keeps_schemas):
             continue
         resources[kind] = merged_copy(resources[kind])
         for key, resource in resources[kind].items():
             if isinstance(resource, Map) and isinstance(resource.get("name"), str):
                 resources[kind][key] = merged_copy(resource)
-                resources[kind][key]["name"] = f"{prefix}_{resource['name']}"
+                folder, slash, name = resource["name"].rpartition("/")
+                named = f"{folder}{slash}{spelled_prefix}{name}" if kind == "experiments" else f"{prefix}_{resource['name']}"
+                resources[kind][key]["name"] = named
     return resources
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
+from fnmatch import fnmatch
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from sparkds.bundle.documents import Map, Place, spelled, walk
@@ -24,21 +27,22 @@ SECTIONS: Final = frozenset(
 )
 MODES: Final = ("development", "production")
 ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
-LOCATION: Final = re.compile(r"^(--(input|output)=)?[a-z_]\w*\.[a-z_]\w*(\.[a-z_]\w*)?$")
-CATALOG_KEYS: Final = frozenset(
-    {"catalog_name", "schema_name", "table_name", "output_schema_name", "entity_name", "model_name", "catalog", "schema"}
-)
+PATHS: Final = frozenset({"python_file", "notebook_path", "file_path", "source_code_path", "project_directory", "requirements"})
+"""Keys whose values are paths that stand relative to their file."""
+FILE_PATH: Final = re.compile(r"\$\{workspace\.file_path\}/([^\s${}'\"]+)")
 DEPRECATED: Final = {
     "client": "environment_version",
     "spark_submit_task": "python_wheel_task or spark_python_task",
     "served_models": "served_entities",
     "auto_capture_config": "ai_gateway.inference_table_config",
     "python_wheel_wrapper": "a runtime from 13.3 on",
+    "no_alert_for_skipped_runs": "notification_settings.no_alert_for_skipped_runs",
     "pydabs": "python",
 }
 LEGACY_MODES: Final = {"SINGLE_USER": "DATA_SECURITY_MODE_DEDICATED", "USER_ISOLATION": "DATA_SECURITY_MODE_STANDARD"}
 MONTHS: Final = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 WEEKDAYS: Final = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+CRON_KEYS: Final = ("quartz_cron_expression", "quartz_cron_schedule")
 QUARTZ: Final = (
     ("seconds", 0, 59, ()),
     ("minutes", 0, 59, ()),
@@ -74,23 +78,38 @@ def sections_are_known(view: View) -> Iterator[Broken]:
     """Top-level keys and the mode are those that the CLI knows; other mappings may hold YAML anchors."""
     tree = view.target.raw
     for key, value in tree.items():
-        if (key not in SECTIONS and not isinstance(value, Map)) or (key not in SECTIONS and closest(key, SECTIONS)):
+        if key not in SECTIONS and (not isinstance(value, Map) or _is_typo(key)):
             yield Broken(key, tree.places.get(key), f"there is no section '{key}'{closest(key, SECTIONS)}")
     if view.target.mode and view.target.mode not in MODES:
         told = f"mode '{view.target.mode}' is none of {', '.join(MODES)}{closest(view.target.mode, MODES)}"
         yield Broken(f"targets.{view.target.name}.mode", tree.places.get("mode"), told)
 
 
+def _is_typo(key: str) -> bool:
+    """Whether a section is one of `SECTIONS` but for a letter or two; `common_permissions` is a name for anchors."""
+    return any(SequenceMatcher(None, key, name).ratio() > 0.85 for name in SECTIONS)
+
+
 def files_exist(view: View) -> Iterator[Broken]:
-    """Notebooks, Python files and other paths that stand relative to the file that names them exist."""
-    for job, _, task in view.tasks():
-        for key in ("python_file", "notebook_path"):
-            told = task.body.get(key)
-            if isinstance(told, str) and "${" not in told and not told.startswith("/") and task.body.get("source") != "GIT":
-                path = (view.root / _folder(task.body.places.get(key)) / told).resolve()
-                found = path.exists() or any(path.with_name(path.name + ending).exists() for ending in (".py", ".ipynb", ".sql"))
-                if not found:
-                    yield Broken(of_task(job, task), task.body.places.get(key), f"{key} '{told}' does not exist (looked for {path})")
+    """Notebooks, Python files and other paths that stand relative to the file that names them exist, and so do synchronised files."""
+    for path, value, _ in walk(view.target.tree.get("resources") or Map(), ("resources",)):
+        if not isinstance(value, Map) or value.get("source") == "GIT" or "git_source" in value:
+            continue
+        for key, told in value.items():
+            is_path = key in PATHS or (key == "path" and path[-1] in ("file", "notebook"))
+            if not (is_path and isinstance(told, str)) or "${" in told or told.startswith("/") or ":" in told:
+                continue
+            at = (view.root / _folder(value.places.get(key)) / told).resolve()
+            if not (at.exists() or any(at.with_name(at.name + ending).exists() for ending in (".py", ".ipynb", ".sql"))):
+                yield Broken(spelled((*path, key)), value.places.get(key), f"{key} '{told}' does not exist (looked for {at})")
+    excluded = [str(pattern) for pattern in (view.target.tree.get("sync") or Map()).get("exclude") or ()]
+    for path, value, place in walk(view.target.raw.get("resources") or Map(), ("resources",)):
+        for told in FILE_PATH.findall(value) if isinstance(value, str) else ():
+            pattern = next((one for one in excluded if fnmatch(told, one)), "")
+            if not (view.root / told).exists():
+                yield Broken(spelled(path), place, f"'{told}' does not exist below the bundle's folder, so that nothing is synchronised")
+            elif pattern:
+                yield Broken(spelled(path), place, f"'{told}' is excluded by sync.exclude '{pattern}', so that it is not deployed")
 
 
 def _folder(place: Place | None) -> str:
@@ -115,7 +134,7 @@ def wheels_match(view: View) -> Iterator[Broken]:
     if view.wheel is None:
         if wanted or view.wheel_problem:
             where, _, place = wanted[0] if wanted else ("artifacts", "", None)
-            yield Broken(where, place, view.wheel_problem or "the wheel was not built")
+            yield Broken(where, place, view.wheel_problem or "the bundle has no artifact of type whl that this could be; declare one")
         return
     for where, pattern, place in wanted:
         matches = _matches(view.root / _folder(place), pattern.split("[")[0])
@@ -146,6 +165,10 @@ def entry_points_exist(view: View) -> Iterator[Broken]:
             names = view.wheel.entry_names
             told = f"entry point '{entry}' is not in {view.wheel.path.name}{closest(entry, names)} (there: {', '.join(names) or 'none'})"
             yield Broken(of_task(job, task), task.body.places.get("entry_point"), told)
+        elif not view.wheel.has_module(entry):
+            module = view.wheel.module_of(entry)
+            told = f"entry point '{entry}' is in module '{module}', which {view.wheel.path.name} does not have; mend its packages"
+            yield Broken(of_task(job, task), task.body.places.get("entry_point"), told)
 
 
 def _same(name: str) -> str:
@@ -175,6 +198,8 @@ def unmet(wheel: Wheel, runtime: str) -> list[str]:
     """
     facts = runtimes()[runtime]
     told = []
+    if wheel.requires_python and not SpecifierSet(wheel.requires_python).contains(f"{facts['python']}.0"):
+        told.append(f"Python {wheel.requires_python} is not met by {facts['name']}, which has {facts['python']}")
     for text in wheel.requires:
         requirement = Requirement(text)
         there = facts["packages"].get(_same(requirement.name))
@@ -210,23 +235,19 @@ def requirements_are_met(view: View) -> Iterator[Broken]:
 
 
 def schedules_are_quartz(view: View) -> Iterator[Broken]:
-    """Schedules have six or seven fields of Quartz, exactly one of the two days ``?``, and a time zone."""
-    for job, tree in view.jobs.items():
-        schedule = tree.get("schedule")
-        if not isinstance(schedule, Map):
+    """Schedules of jobs, monitors, alerts have six or seven fields of Quartz, exactly one of the two days ``?``, and a time zone."""
+    for path, schedule, place in walk(view.target.tree.get("resources") or Map(), ("resources",)):
+        if path[-1] != "schedule" or not isinstance(schedule, Map):
             continue
-        where = f"resources.jobs.{job}.schedule"
-        text = str(schedule.get("quartz_cron_expression", ""))
+        where, key = spelled(path), next((name for name in CRON_KEYS if name in schedule), CRON_KEYS[0])
+        text = str(schedule.get(key, ""))
         problem = quartz_problem(text)
         if problem and "${" not in text:
-            yield Broken(where, schedule.places.get("quartz_cron_expression"), f"'{text}': {problem}")
+            yield Broken(where, schedule.places.get(key, place), f"'{text}': {problem}")
         zone = str(schedule.get("timezone_id", ""))
         if "${" not in zone and zone not in _zones():
-            yield Broken(
-                where,
-                schedule.places.get("timezone_id", tree.places.get("schedule")),
-                f"timezone_id '{zone}' is no IANA time zone{closest(zone, _zones())}",
-            )
+            told = f"timezone_id '{zone}' is no IANA time zone{closest(zone, _zones())}"
+            yield Broken(where, schedule.places.get("timezone_id", place), told)
 
 
 @cache
@@ -257,7 +278,7 @@ def quartz_problem(text: str) -> str:
 
 
 def _is_quartz(part: str, low: int, high: int, words: Any, *, days: bool) -> bool:
-    if part in ("*", "?") or (days and re.fullmatch(r"L|LW|L-\d+|\d+[LW]|[A-Z0-9]{1,3}#[1-5]|(SUN|MON|TUE|WED|THU|FRI|SAT)L", part)):
+    if part == "*" or (days and re.fullmatch(r"\?|L|LW|L-\d+|\d+[LW]|[A-Z0-9]{1,3}#[1-5]|(SUN|MON|TUE|WED|THU|FRI|SAT)L", part)):
         return True
     body, slash, step = part.partition("/")
     if slash and not (step.isdigit() and 0 < int(step) <= high):
@@ -269,7 +290,7 @@ def _is_quartz(part: str, low: int, high: int, words: Any, *, days: bool) -> boo
 
 
 def production_is_guarded(view: View) -> Iterator[Broken]:
-    """In production: an own root path, permissions for groups, no user, every job run by a service principal."""
+    """In production: an own root path, permissions for groups, no user, every job run by a service principal, released wheels."""
     tree, name = view.target.raw, view.target.name
     if view.target.mode != "production":
         return
@@ -288,8 +309,16 @@ def production_is_guarded(view: View) -> Iterator[Broken]:
         for path, value, place in walk(view.target.tree.get(section), (section,)):
             if path[-1] in ("user_name", "single_user_name") and isinstance(value, str):
                 yield Broken(spelled(path), place, f"{path[-1]} in production; name a group or a service principal")
+    dynamic = [
+        ("presets", "artifacts_dynamic_version"),
+        *(("artifacts", key, "dynamic_version") for key in view.target.tree.get("artifacts") or ()),
+    ]
+    for path, value, place in (one for section in ("presets", "artifacts") for one in walk(view.target.tree.get(section), (section,))):
+        if path in dynamic and value is True:
+            told = f"{path[-1]} in production makes a new wheel of every deployment; deploy a released version"
+            yield Broken(spelled(path), place or at, told)
     for job, told_of in view.jobs.items():
-        run_as = told_of.get("run_as")
+        run_as = told_of.get("run_as") or view.target.tree.get("run_as")
         if not (isinstance(run_as, Map) and run_as.get("service_principal_name")):
             told = "the job has no run_as.service_principal_name, which production needs"
             yield Broken(f"resources.jobs.{job}.run_as", told_of.place or at, told)
@@ -297,22 +326,10 @@ def production_is_guarded(view: View) -> Iterator[Broken]:
 
 def addresses_are_absent(view: View) -> Iterator[Broken]:
     """No person's mail address stands in the bundle; addresses are variables without one in the file."""
-    for path, value, place in walk(view.target.raw):
+    of_target = view.target.document.targets[view.target.name].get("variables")
+    for path, value, place in (*walk(view.target.raw), *walk(of_target, ("targets", view.target.name, "variables"))):
         if isinstance(value, str) and path[:2] != ("workspace", "current_user") and ADDRESS.search(value):
             told = f"'{value}' is a person's or list's address; make it a variable that is given at deployment"
-            yield Broken(spelled(path), place, told)
-
-
-def catalogs_are_variables(view: View) -> Iterator[Broken]:
-    """No catalog or schema is spelled out in a resource."""
-    resources = view.target.raw.get("resources") or Map()
-    for path, value, place in walk(resources, ("resources",)):
-        if not isinstance(value, str) or "{" in value:
-            continue
-        if path[-1] in CATALOG_KEYS:
-            yield Broken(spelled(path), place, f"{path[-1]} '{value}' is spelled out; use a variable or ${{resources.schemas.…}}")
-        elif "parameters" in path and isinstance(path[-1], int) and LOCATION.search(value):
-            told = f"parameter '{value}' spells a catalog out; use {{{{job.parameters.…}}}} or a variable"
             yield Broken(spelled(path), place, told)
 
 

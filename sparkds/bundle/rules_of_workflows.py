@@ -12,7 +12,8 @@ from sparkds.bundle.findings import Broken, View, of_task, texts
 from sparkds.bundle.workflow import KINDS, RUN_IF, Task, in_order, parameters_of, tasks_of, upstream
 from sparkds.errors import ConfigError, closest
 
-NEED_COMPUTE: Final = frozenset({"python_wheel_task", "spark_python_task", "notebook_task"})
+NEED_COMPUTE: Final = frozenset({"python_wheel_task", "spark_python_task"})
+"""Kinds that cannot run without compute of their own; a notebook without it runs on serverless in its own environment."""
 COMPUTE: Final = ("environment_key", "job_cluster_key", "existing_cluster_id", "new_cluster")
 
 
@@ -104,6 +105,8 @@ def parameters_parse(view: View) -> Iterator[Broken]:
 def _calls(job: Map, task: Task) -> Iterator[Any]:
     inner = task.repeated
     if inner is not None:
+        if any(name.startswith("tasks.") for text in texts(task.body.get("inputs")) for name in names_in(text)):
+            return  # inputs that a task tells are known when it has run
         inputs = for_each_inputs(task, sample_values(job, task))
         if is_ours(inner):
             yield from calls_of(job, inner, inputs=inputs)

@@ -127,14 +127,18 @@ def run_job(
         tree = _with_files(jobs[job], document.root)
         before = _state(logs, job, first)
         given = _parameters(tree, local_run_of(document.root, inputs), parameters, before)
+        repairs = 0 if before is None else int(before.get("repairs", 0)) + 1
         where = _interpreter(told, builds, python, tell)
         catalogs = place / "catalogs"
         for table in write_inputs(local_run_of(document.root, inputs), told, catalogs, customers=customers):
             tell(f"input {table} is written")
         execute = Processes(where, catalogs, logs, session, refuses)
-        run = JobRun(job, tree, execute, given, _facts(job), tell)
+
+        def keep(outcomes: Mapping[str, Outcome]) -> None:
+            _keep(logs, job, given, outcomes, repairs)
+
+        run = JobRun(job, tree, execute, given, _facts(job, repairs), tell, keep)
         outcomes = run.run(before=None if before is None else before["outcomes"], first=first)
-        _keep(logs, job, given, outcomes)
     return Ran(state_of_job(tree, outcomes), outcomes, logs, catalogs)
 
 
@@ -171,18 +175,27 @@ def _parameters(tree: Map, declared: LocalRun, given: Mapping[str, str] | None, 
     return {**told, **(before["parameters"] if before is not None else {}), **(given or {})}
 
 
-def _facts(job: str) -> dict[str, Any]:
-    """What every run knows of itself."""
+def _facts(job: str, repairs: int) -> dict[str, Any]:
+    """What every run knows of itself; the engine adds what an attempt at a task knows."""
     now = datetime.now(UTC)
+    of_time: dict[str, Any] = {name: getattr(now, name) for name in ("year", "month", "day", "hour", "minute", "second")}
+    of_time |= {
+        "iso_date": now.date().isoformat(),
+        "iso_datetime": now.isoformat(timespec="seconds"),
+        "is_weekday": now.isoweekday() < 6,
+        "timestamp_ms": int(now.timestamp() * 1000),
+    }
     return {
         "job.id": "0",
         "job.name": job,
         "job.run_id": str(int(now.timestamp())),
-        "job.repair_count": "0",
-        "job.start_time.iso_date": now.date().isoformat(),
-        "job.start_time.iso_datetime": now.isoformat(timespec="seconds"),
+        "job.repair_count": repairs,
         "job.trigger.type": "manual",
+        **{f"{time}.{name}": value for time in ("job.start_time", "job.trigger.time") for name, value in of_time.items()},
         "workspace.id": "0",
+        "workspace.url": "localhost",
+        "backfill.iso_date": of_time["iso_date"],
+        "backfill.iso_datetime": of_time["iso_datetime"],
     }
 
 
@@ -207,7 +220,7 @@ def _alone(logs: Path, job: str) -> Iterator[None]:
 def _state(logs: Path, job: str, first: str | None) -> dict[str, Any] | None:
     """The last run, to repair it; None where a new one is asked for."""
     if first is None:
-        for old in (*logs.glob("*.log"), *logs.glob("*.out")):
+        for old in (*logs.glob("*.log"), *logs.glob("*.out"), *logs.glob("run.json")):
             old.unlink()
         return None
     try:
@@ -218,8 +231,13 @@ def _state(logs: Path, job: str, first: str | None) -> dict[str, Any] | None:
     return told
 
 
-def _keep(logs: Path, job: str, parameters: Mapping[str, str], outcomes: Mapping[str, Outcome]) -> None:
-    told = {"job": job, "parameters": dict(parameters), "outcomes": {key: dataclasses.asdict(one) for key, one in outcomes.items()}}
+def _keep(logs: Path, job: str, parameters: Mapping[str, str], outcomes: Mapping[str, Outcome], repairs: int) -> None:
+    told = {
+        "job": job,
+        "parameters": dict(parameters),
+        "repairs": repairs,
+        "outcomes": {key: dataclasses.asdict(one) for key, one in outcomes.items()},
+    }
     part = logs / "run.json.part"
     part.write_text(json.dumps(told, indent=1, default=str), encoding="utf-8")
     part.replace(logs / "run.json")

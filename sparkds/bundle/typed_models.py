@@ -20,7 +20,12 @@ KINDS: Final = {
     "catalogs": "catalogs.Catalog",
     "clusters": "clusters.Cluster",
     "dashboards": "dashboards.Dashboard",
+    "database_catalogs": "database_catalogs.DatabaseCatalog",
+    "database_instances": "database_instances.DatabaseInstance",
     "experiments": "experiments.MlflowExperiment",
+    "external_locations": "external_locations.ExternalLocation",
+    "genie_spaces": "genie_spaces.GenieSpace",
+    "job_runs": "job_runs.JobRun",
     "jobs": "jobs.Job",
     "model_serving_endpoints": "model_serving_endpoints.ModelServingEndpoint",
     "models": "models.MlflowModel",
@@ -30,8 +35,13 @@ KINDS: Final = {
     "schemas": "schemas.Schema",
     "secret_scopes": "secret_scopes.SecretScope",
     "sql_warehouses": "sql_warehouses.SqlWarehouse",
+    "synced_database_tables": "synced_database_tables.SyncedDatabaseTable",
+    "vector_search_endpoints": "vector_search_endpoints.VectorSearchEndpoint",
+    "vector_search_indexes": "vector_search_indexes.VectorSearchIndex",
     "volumes": "volumes.Volume",
 }
+UNTYPED: Final = "postgres_"
+"""Begin of kinds that the CLI knows and the models do not."""
 
 
 def is_installed() -> bool:
@@ -46,14 +56,23 @@ def resources_are_typed(view: View) -> Iterator[Broken]:
     """Fields of every resource have the names and types that the platform knows."""
     resources = view.target.tree.get("resources") or Map()
     for kind, told in resources.items():
+        if kind.startswith(UNTYPED):
+            continue
         if kind not in KINDS:
             yield Broken(f"resources.{kind}", resources.places.get(kind), f"there is no kind of resource '{kind}'{closest(kind, KINDS)}")
             continue
         if not is_installed():
             continue
         module, _, name = KINDS[kind].rpartition(".")
-        model: Any = getattr(import_module(f"databricks.bundles.{module}"), name)
+        try:
+            model: Any = getattr(import_module(f"databricks.bundles.{module}"), name)
+        except (ModuleNotFoundError, AttributeError):
+            continue  # an older databricks-bundles has fewer kinds
         for key, resource in (told or {}).items():
+            if not isinstance(resource, Map):
+                place = told.places.get(key) if isinstance(told, Map) else None
+                yield Broken(f"resources.{kind}.{key}", place, f"a resource has keys with values, this is a {type(resource).__name__}")
+                continue
             try:
                 model.from_dict(_plain(resource))
             except (ValueError, TypeError, KeyError) as error:

@@ -6,7 +6,6 @@ Takes the bundle's artifacts and gives the one wheel with its name, version, req
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -32,6 +31,8 @@ class Wheel:
     requires_python : str
     entry_points : dict of str to dict of str to str
         Group to name to ``module:function``.
+    files : frozenset of str
+        Paths of what is packed in it.
     """
 
     path: Path
@@ -40,11 +41,21 @@ class Wheel:
     requires: tuple[str, ...]
     requires_python: str
     entry_points: dict[str, dict[str, str]]
+    files: frozenset[str] = frozenset()
 
     @property
     def entry_names(self) -> tuple[str, ...]:
         """Names of all entry points."""
         return tuple(name for group in self.entry_points.values() for name in group)
+
+    def module_of(self, entry: str) -> str:
+        """Module of an entry point; empty if there is no such entry point."""
+        return next((points[entry].partition(":")[0].strip() for points in self.entry_points.values() if entry in points), "")
+
+    def has_module(self, entry: str) -> bool:
+        """Whether the module of an entry point is packed in the wheel."""
+        path = self.module_of(entry).replace(".", "/")
+        return any(name.startswith((f"{path}.", f"{path}/__init__.")) for name in self.files)
 
 
 class _EntryPoints(ConfigParser):
@@ -64,6 +75,7 @@ def read_wheel(path: Path) -> Wheel:
     """
     try:
         with ZipFile(path) as packed:
+            there = frozenset(packed.namelist())
             folder = next(name.split("/")[0] for name in packed.namelist() if name.endswith(".dist-info/METADATA"))
             metadata = Parser().parsestr(packed.read(f"{folder}/METADATA").decode())
             points = _EntryPoints(delimiters=("=",))
@@ -78,6 +90,7 @@ def read_wheel(path: Path) -> Wheel:
         tuple(metadata.get_all("Requires-Dist") or ()),
         str(metadata["Requires-Python"] or ""),
         {group: dict(points.items(group)) for group in points.sections()},
+        there,
     )
 
 
@@ -92,7 +105,10 @@ def build(target: Target) -> Path:
     key, artifact = _artifact(target)
     folder = _folder(target, artifact)
     command = str(artifact.get("build") or f"{sys.executable} -m pip wheel --quiet --no-deps --wheel-dir dist .")
-    shutil.rmtree(folder / "dist", ignore_errors=True)  # a wheel of an earlier version is not the one just built
+    if not folder.is_dir():
+        raise ConfigError(f"artifact '{key}': its path '{artifact.get('path')}' does not exist (looked for {folder})")
+    for old in (folder / "dist").glob("*.whl"):  # a wheel of an earlier version is not the one just built
+        old.unlink()
     environment = {**os.environ, "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))}
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -118,6 +134,11 @@ def built(target: Target) -> Path:
             f"artifact '{key}': {folder} must hold one wheel (there: {there}); build it: {artifact.get('build') or 'no build is given'}"
         )
     return wheels[0]
+
+
+def makes_wheel(target: Target) -> bool:
+    """Whether the bundle has an artifact of type ``whl``."""
+    return any(isinstance(one, dict) and one.get("type") == "whl" for one in (target.tree.get("artifacts") or {}).values())
 
 
 def _artifact(target: Target) -> tuple[str, dict[str, object]]:

@@ -19,7 +19,10 @@ from sparkds.features.aggregations import (
     TopCategory,
 )
 from sparkds.features.feature_set import Deduplication, FeatureSet, Refunds
+from sparkds.features.labels import Cutoffs, EventCount, EventSum, EventWithin
+from sparkds.features.point_in_time import FeatureTable, Spine, TrainingSet
 from sparkds.features.rfm import RFM, SEGMENTS, Edges, SegmentRule
+from sparkds.features.rhythm import InterEventMean, InterEventSd, SeasonalityRatio, Share, Trend
 
 __all__ = [
     "RFM",
@@ -27,22 +30,34 @@ __all__ = [
     "ActiveDays",
     "ApproxDistinct",
     "Count",
+    "Cutoffs",
     "DaysSinceFirst",
     "DaysSinceLast",
     "Deduplication",
     "Distinct",
     "Edges",
+    "EventCount",
+    "EventSum",
+    "EventWithin",
     "FeatureSet",
+    "FeatureTable",
     "First",
+    "InterEventMean",
+    "InterEventSd",
     "Last",
     "Max",
     "Mean",
     "Min",
     "Quantile",
     "Refunds",
+    "SeasonalityRatio",
     "SegmentRule",
+    "Share",
+    "Spine",
     "Std",
     "Sum",
     "SumOfSquares",
     "TopCategory",
+    "TrainingSet",
+    "Trend",
 ]

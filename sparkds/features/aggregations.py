@@ -1,7 +1,8 @@
 """Aggregations: what can be asked of an entity's events in a trailing window, as declarations.
 
 Each kind says which states it needs and which value follows from their windowed merge. To add a kind, write one class
-here and name it in the union at the foot of the file; no other file changes unless it needs a new state.
+here (or in a module of its field, as `rhythm`) and name it in the union at the foot of the file; no other file changes
+unless it needs a new state.
 """
 
 from __future__ import annotations
@@ -9,116 +10,27 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from sparkds.declaration import Declaration
 from sparkds.features import states
+from sparkds.features.aggregation import Aggregation as Aggregation
+from sparkds.features.aggregation import ColumnAggregation as ColumnAggregation
+from sparkds.features.aggregation import check_windows as check_windows
 from sparkds.features.reduced import Merged, Reduced, TileTypes
+from sparkds.features.rhythm import InterEventMean, InterEventSd, SeasonalityRatio, Share, Trend
 from sparkds.features.states import State
-from sparkds.features.windows import Array, Window
+from sparkds.features.windows import Array
 
 
 def _always(values: Array) -> Reduced:
     return Reduced(values, np.ones(len(values), dtype=bool))
 
 
-class Aggregation(Declaration):
-    """Fields that every kind has.
-
-    Attributes
-    ----------
-    name : str, optional
-        Stem of the feature columns ``{name}_{window}d`` and ``{name}_lifetime``.
-    where : str, optional
-        SQL predicate over event columns; only events for which it is true take part.
-    windows : tuple of int, optional
-        Days; the feature set's own list if absent.
-    lifetime : bool, optional
-        Whether a lifetime column is made; as the feature set says if absent.
-    """
-
-    kind: str
-    name: str | None = Field(default=None, min_length=1, description="stem of the column names")
-    where: str | None = Field(default=None, min_length=1, description="SQL predicate over event columns")
-    windows: tuple[int, ...] | None = Field(default=None, description="days; the feature set's list if absent")
-    lifetime: bool | None = Field(default=None, description="make a lifetime column; as the feature set says if absent")
-
-    unit: ClassVar[str] = ""
-    refunds_count: ClassVar[bool] = False
-    """Whether events below zero take part under the refund rule `net`."""
-
-    @field_validator("windows")
-    @classmethod
-    def _windows(cls, windows: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if windows is None else check_windows(windows)
-
-    @property
-    def stem(self) -> str:
-        """Name as given, or ``{column}_{kind}``."""
-        return self.name or self.default_name
-
-    @property
-    def default_name(self) -> str:
-        """Stem when no name is given."""
-        return self.kind
-
-    @property
-    def needs(self) -> tuple[State, ...]:
-        """States that a tile must hold for this aggregation."""
-        raise TypeError(f"{type(self).__name__} needs no state")
-
-    def output_type(self, of: TileTypes) -> str:
-        """Spark type of the feature, from the types of the tile columns."""
-        raise TypeError(f"{type(self).__name__} has no output type")
-
-    def value(self, of: Merged) -> Reduced:
-        """Feature from the merged states of one window.
-
-        Parameters
-        ----------
-        of : Merged
-            Gives the merged state of a `State`.
-        """
-        raise TypeError(f"{type(self).__name__} has no value")
-
-    def comment(self, window: Window) -> str:
-        """Text for the feature column's comment."""
-        span = "all days up to as_of" if window is None else f"the {window} days up to and including as_of"
-        column = getattr(self, "column", None)
-        of = f" of {column}" if column else ""
-        only = f", events where {self.where}" if self.where else ""
-        unit = self.unit or (f"unit of {column}" if column else "")
-        return f"{self.kind}{of} over {span}{only}" + (f" ({unit})" if unit else "")
-
-
-class ColumnAggregation(Aggregation):
-    """An aggregation of one event column."""
-
-    column: str = Field(min_length=1, description="event column")
-
-    @property
-    def default_name(self) -> str:
-        """``{column}_{kind}``."""
-        return f"{self.column}_{self.kind}"
-
-
-def check_windows(windows: tuple[int, ...]) -> tuple[int, ...]:
-    """Refuse windows that are not positive, repeated or absurdly long; give them back ascending."""
-    for window in windows:
-        if window <= 0:
-            raise ValueError(f"window {window} is not positive; give days ≥ 1")
-        if window > 36_500:
-            raise ValueError(f"window {window} is longer than a century; use lifetime")
-    twice = sorted({w for w in windows if windows.count(w) > 1})
-    if twice:
-        raise ValueError(f"window {twice[0]} is given twice; give each length once")
-    return tuple(sorted(windows))
-
-
 class Count(Aggregation):
     """Number of events; with `column`, number of its values that are not null or NaN. 0 without any."""
 
     kind: Literal["count"] = "count"
+    shows_state: ClassVar[bool] = True
     column: str | None = Field(default=None, description="count its values; the events if absent")
     unit: ClassVar[str] = "events"
 
@@ -144,6 +56,7 @@ class Sum(ColumnAggregation):
     """Sum; 0 without values. Exact for whole numbers and decimals, which raise when they do not fit."""
 
     kind: Literal["sum"] = "sum"
+    shows_state: ClassVar[bool] = True
     refunds_count: ClassVar[bool] = True
 
     @property
@@ -161,6 +74,7 @@ class SumOfSquares(ColumnAggregation):
     """Sum of squared values; 0 without values."""
 
     kind: Literal["sum_of_squares"] = "sum_of_squares"
+    shows_state: ClassVar[bool] = True
 
     unit: ClassVar[str] = "squared unit of the column"
 
@@ -202,6 +116,7 @@ class Min(ColumnAggregation):
     """Smallest value; null without values."""
 
     kind: Literal["min"] = "min"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -218,6 +133,7 @@ class Max(ColumnAggregation):
     """Largest value; null without values."""
 
     kind: Literal["max"] = "max"
+    shows_state: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[State, ...]:
@@ -333,6 +249,7 @@ class ActiveDays(Aggregation):
     """Number of local days with an event; 0 without any."""
 
     kind: Literal["active_days"] = "active_days"
+    shows_state: ClassVar[bool] = True
     unit: ClassVar[str] = "days"
 
     @property
@@ -356,6 +273,10 @@ class DaysSinceLast(Aggregation):
     def needs(self) -> tuple[State, ...]:
         return (states.LastDay(where=self.where),)
 
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
+
     def output_type(self, of: TileTypes) -> str:
         return "int"
 
@@ -373,6 +294,10 @@ class DaysSinceFirst(Aggregation):
     @property
     def needs(self) -> tuple[State, ...]:
         return (states.FirstDay(where=self.where),)
+
+    @property
+    def counts_from(self) -> State:
+        return self.needs[0]
 
     def output_type(self, of: TileTypes) -> str:
         return "int"
@@ -465,6 +390,11 @@ AnyAggregation = Annotated[
     | DaysSinceLast
     | DaysSinceFirst
     | TopCategory
-    | Quantile,
+    | Quantile
+    | InterEventMean
+    | InterEventSd
+    | Share
+    | SeasonalityRatio
+    | Trend,
     Field(discriminator="kind"),
 ]

@@ -5,6 +5,7 @@ Decimals travel as whole numbers in units of their last digit: int64 where they 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,28 @@ def output_array(reduced: Reduced, dtype: str, name: str) -> pa.Array:
     if dtype == "timestamp_ntz":
         return pa.array(values.astype(np.int64), mask=mask).cast(pa.timestamp("us"))
     return pa.array(values.astype(NUMPY_TYPES[dtype]), mask=mask)
+
+
+def differs_from_previous(column: Any) -> Mask:
+    """Whether each value of a feature column has other bits than the one before it: (n_rows,), the first one true.
+
+    Null equals null; numbers are compared by their bits, so that 0.0 and -0.0 differ and NaN equals itself.
+    """
+    column = _joined(column)
+    differs = np.ones(len(column), dtype=bool)
+    if len(column) < 2:
+        return differs
+    valid = _valid(column)
+    if pa.types.is_floating(column.type):
+        bits = np.ascontiguousarray(pc.fill_null(column, 0).to_numpy(zero_copy_only=False)).view(f"i{column.type.bit_width // 8}")
+        unequal = bits[1:] != bits[:-1]
+    elif pa.types.is_nested(column.type):
+        values = column.to_pylist()
+        unequal = np.array([a != b for a, b in pairwise(values)], dtype=bool)
+    else:
+        unequal = pc.fill_null(pc.not_equal(column.slice(1), column.slice(0, len(column) - 1)), False).to_numpy(zero_copy_only=False)
+    differs[1:] = np.where(valid[1:] & valid[:-1], unequal, valid[1:] != valid[:-1])
+    return differs
 
 
 NUMPY_TYPES: dict[str, Any] = {

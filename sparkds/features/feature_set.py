@@ -17,7 +17,8 @@ from pydantic import Field, field_validator, model_validator
 
 from sparkds.declaration import Declaration
 from sparkds.errors import ColumnError, closest
-from sparkds.features.aggregations import Aggregation, AnyAggregation, Count, Sum, check_windows
+from sparkds.features.aggregation import Aggregation, check_windows
+from sparkds.features.aggregations import AnyAggregation, Count, Sum
 from sparkds.features.rfm import RFM
 from sparkds.features.states import State
 from sparkds.features.windows import LIFETIME, Window
@@ -166,8 +167,12 @@ class FeatureSet(Declaration):
             if name in (*self.keys, *RESERVED):
                 raise ValueError(f"feature '{name}' has the name of a key or of {', '.join(RESERVED)}")
         for aggregation in self._asked:
-            if not self._windows_of(aggregation):
+            windows = self._windows_of(aggregation)
+            if not windows:
                 raise ValueError(f"'{aggregation.stem}' has no window: give windows or lifetime")
+            for window in windows:
+                if window is not LIFETIME:
+                    aggregation.check_window(window)
         stored = [state.name for state in self.states]
         for name in (*self.keys, *RESERVED):
             if name in stored:
@@ -176,7 +181,7 @@ class FeatureSet(Declaration):
 
     def _windows_of(self, aggregation: Aggregation) -> tuple[Window, ...]:
         days: tuple[Window, ...] = self.windows if aggregation.windows is None else aggregation.windows
-        lifetime = self.lifetime if aggregation.lifetime is None else aggregation.lifetime
+        lifetime = self.lifetime and aggregation.over_lifetime if aggregation.lifetime is None else aggregation.lifetime
         return (*days, LIFETIME) if lifetime else days
 
     @property
@@ -224,10 +229,10 @@ class FeatureSet(Declaration):
         """Every needed state and the windows in which it is asked."""
         asked: dict[State, list[Window]] = {}
         for feature in self.computed:
-            for state in feature.aggregation.needs:
+            for state, window in feature.aggregation.asked(feature.window):
                 windows = asked.setdefault(state, [])
-                if feature.window not in windows:
-                    windows.append(feature.window)
+                if window not in windows:
+                    windows.append(window)
         return {state: tuple(windows) for state, windows in asked.items()}
 
     @property
@@ -300,6 +305,11 @@ class FeatureSet(Declaration):
         for state in self.states:
             if state.column is not None:
                 state.check(dtypes[state.column])
+            if state.during is not None and state.during.hours is not None and time_type == "date":
+                raise ColumnError(
+                    f"column '{self.event_time}' in {table} is a date, so that its events have no hour; give a timestamp, "
+                    "or a share without hours"
+                )
 
     def tiles(self, events: DataFrame, *, first: date | None = None, last: date | None = None) -> DataFrame:
         """One row per entity and local day with mergeable state; see `sparkds.features.tiles.tiles_frame`."""

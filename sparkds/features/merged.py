@@ -14,6 +14,7 @@ import numpy as np
 
 from sparkds.errors import DataError
 from sparkds.features.reduced import Mask, Reduced
+from sparkds.features.rhythm_kernel import periodic_sum, squared_gaps
 from sparkds.features.states import State
 from sparkds.features.windows import Array, Block, IntArray, Window
 
@@ -70,14 +71,14 @@ class CountColumn:
 StateColumn = NumberColumn | PickColumn | SetColumn | CountColumn
 
 
-def _wide(values: Array) -> Array:
+def wide(values: Array) -> Array:
     """The same whole numbers as Python ints when a sum of them might not fit in int64."""
     if values.dtype != np.int64 or float(np.abs(values.astype(np.float64)).sum()) < INT64_SAFE:
         return values
     return values.astype(object)
 
 
-def _extreme(dtype: np.dtype[Any], largest: bool) -> Any:
+def extreme(dtype: np.dtype[Any], largest: bool) -> Any:
     """Identity of a minimum (largest) or a maximum."""
     if dtype.kind == "f":
         return np.inf if largest else -np.inf
@@ -125,11 +126,9 @@ class MergedStates:
         if state.suffix == "m2":
             n, total = (self.number(s) for s in moments_of(state, self.columns))
             sums: dict[Window, Array] = {}
-            sums.update(
-                self.block.squared_deviation(n.values, _wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0))
-            )
+            sums.update(self.block.squared_deviation(n.values, wide(total.values), column.values, windows, unit=10.0 ** (total.scale or 0)))
         else:
-            sums = self.block.add(_wide(column.values), windows)
+            sums = self.block.add(wide(column.values), windows)
         return {w: Reduced(values, np.ones(len(values), dtype=bool)) for w, values in sums.items()}
 
     def _least(self, state: State) -> dict[Window, Reduced]:
@@ -140,7 +139,7 @@ class MergedStates:
 
     def _extremes(self, state: State, largest: bool) -> dict[Window, Reduced]:
         column = self.number(state)
-        identity = _extreme(column.values.dtype, largest)
+        identity = extreme(column.values.dtype, largest)
         values = column.values.copy()
         values[~column.valid] = identity
         fold = self.block.least if largest else self.block.greatest
@@ -152,6 +151,12 @@ class MergedStates:
 
     def _last(self, state: State) -> dict[Window, Reduced]:
         return self._picked(state, self.block.last_row)
+
+    def _gaps(self, state: State) -> dict[Window, Reduced]:
+        first, last = (self.number(s) for s in ends_of(state, self.columns))
+        inside = self.number(state).values.astype(object)
+        sums = squared_gaps(self.block, first.values, last.values, first.valid, inside, self.windows[state])
+        return {w: Reduced(values, np.ones(len(values), dtype=bool)) for w, values in sums.items()}
 
     def _picked(self, state: State, row_of: Any) -> dict[Window, Reduced]:
         column = self.columns[state]
@@ -209,6 +214,10 @@ class MergedStates:
             self._items[state, q] = {w: Reduced(item, valid) for w, (item, valid) in found.items()}
         return self._items[state, q]
 
+    def periodic(self, state: State, window: int, period: int, half_width: int) -> Array:
+        """Sum of `state` over the days of the window that are near a multiple of `period` before `as_of`."""
+        return periodic_sum(self.block, wide(self.number(state).values), window, period, half_width)
+
     def union(self, state: State) -> tuple[IntArray, IntArray, IntArray]:
         """Entity, item and summed count of every different (entity, item), sorted: the merge over all rows."""
         column = self.columns[state]
@@ -235,6 +244,9 @@ class _OneWindow:
     def as_of(self) -> Array:
         return self.states.block.as_of
 
+    def within(self, window: Window) -> _OneWindow:
+        return self.states.of(window)
+
     def __call__(self, state: State) -> Reduced:
         return self.states.reduced(state)[self.window]
 
@@ -253,6 +265,10 @@ class _OneWindow:
     def ranked(self, state: State, q: float) -> Reduced:
         return self.states.ranked(state, q)[self.window]
 
+    def periodic(self, state: State, period: int, half_width: int) -> Array:
+        assert self.window is not None
+        return self.states.periodic(state, self.window, period, half_width)
+
 
 def moments_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State]:
     """Count and total of the same column and predicate as an M2 state."""
@@ -260,6 +276,14 @@ def moments_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State
     n = next(s for s in same if s.suffix == "n")
     total = next(s for s in same if s.suffix == "total")
     return n, total
+
+
+def ends_of(state: State, columns: Mapping[State, Any]) -> tuple[State, State]:
+    """First and last instant of the events that a state of squared gaps is about."""
+    same = [s for s in columns if (s.where, s.during) == (state.where, state.during)]
+    first = next(s for s in same if s.suffix == "first_instant")
+    last = next(s for s in same if s.suffix == "last_instant")
+    return first, last
 
 
 def check_fits(values: Array, valid: Mask, digits: int, column: str) -> Array:

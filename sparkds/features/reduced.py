@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkds.features.states import State
-from sparkds.features.windows import Array
+from sparkds.features.windows import Array, Window
 
 Mask = npt.NDArray[np.bool_]
 TileTypes = Callable[[State], str]
@@ -41,6 +41,13 @@ class Merged(Protocol):
     def as_of(self) -> Array:
         """Day number of every cell: (n_cells,)."""
 
+    @property
+    def window(self) -> Window:
+        """Days of the window; None for all days."""
+
+    def within(self, window: Window) -> Merged:
+        """The states of the same cells over another window, which must be one that was asked."""
+
     def __call__(self, state: State) -> Reduced:
         """Sum, extreme or first/last value, as the state merges."""
 
@@ -58,3 +65,6 @@ class Merged(Protocol):
 
     def ranked(self, state: State, q: float) -> Reduced:
         """Item at rank ``floor(q (n - 1))``."""
+
+    def periodic(self, state: State, period: int, half_width: int) -> Array:
+        """Sum over the days of the window that are a multiple of `period` before `as_of`, give or take `half_width`."""

@@ -295,6 +295,10 @@ class CustomerAge(_Repeat):
     kind: Literal["customer_age"] = "customer_age"
     unit: ClassVar[str] = "days"
 
+    @property
+    def counts_from(self) -> State:
+        return self.first_day
+
     def value(self, of: Merged) -> Reduced:
         first = of(self.first_day)
         return Reduced(of.as_of - first.values, first.valid)

@@ -63,7 +63,7 @@ def snapshots_frame(spec: FeatureSet, tiles: DataFrame, days: Iterable[date]) ->
     wanted = sorted(set(days))
     if not wanted:
         raise WindowError("no as_of day is given; give at least one")
-    types = _tile_types(spec, tiles)
+    types = tile_types(spec, tiles)
     kernel = SnapshotKernel(
         keys=spec.keys,
         states=tuple(spec.state_windows.items()),
@@ -77,7 +77,7 @@ def snapshots_frame(spec: FeatureSet, tiles: DataFrame, days: Iterable[date]) ->
     columns += ["as_of date", "known_at timestamp"]
     columns += [f"{quoted(f.name)} {t}" for f, t in zip(spec.computed, kernel.output_types, strict=True)]
     return map_blocks(
-        _states_until(spec, tiles, wanted[-1]),
+        states_until(spec, tiles, wanted[-1]),
         keys=spec.keys,
         order=("day",),
         kernel=kernel,
@@ -121,18 +121,25 @@ def checkpoints_frame(spec: FeatureSet, tiles: DataFrame, through: date) -> Data
     through : date
         Last day that is merged; the ``day`` of the rows.
     """
-    types = _tile_types(spec, tiles)
+    types = tile_types(spec, tiles)
     kernel = CheckpointKernel(
         keys=spec.keys,
         states=tuple((state, (LIFETIME,)) for state in spec.states),
         types=types,
         through=day_number(through),
     )
-    columns = [f"{quoted(name)} {dtype}" for name, dtype in _states_until(spec, tiles, through).dtypes]
-    return map_blocks(_states_until(spec, tiles, through), keys=spec.keys, order=("day",), kernel=kernel, schema=", ".join(columns))
+    columns = [f"{quoted(name)} {dtype}" for name, dtype in states_until(spec, tiles, through).dtypes]
+    return map_blocks(states_until(spec, tiles, through), keys=spec.keys, order=("day",), kernel=kernel, schema=", ".join(columns))
 
 
-def _tile_types(spec: FeatureSet, tiles: DataFrame) -> dict[State, str]:
+def tile_types(spec: FeatureSet, tiles: DataFrame) -> dict[State, str]:
+    """Spark type of the tile column of each state.
+
+    Raises
+    ------
+    ColumnError
+        A key, the day or a state is not among the columns.
+    """
     found = dict(tiles.dtypes)
     for name in (*spec.keys, "day"):
         if name not in found:
@@ -143,7 +150,8 @@ def _tile_types(spec: FeatureSet, tiles: DataFrame) -> dict[State, str]:
     return {state: found[state.name] for state in spec.states}
 
 
-def _states_until(spec: FeatureSet, tiles: DataFrame, last: date) -> DataFrame:
+def states_until(spec: FeatureSet, tiles: DataFrame, last: date) -> DataFrame:
+    """Keys, day and states of the tiles up to a day."""
     names = (*spec.keys, "day", *(state.name for state in spec.states))
     return tiles.where(F.col("day") <= F.lit(last)).select(*(quoted(name) for name in names))
 
@@ -162,7 +170,7 @@ class SnapshotKernel:
 
     def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """One table with a row per (entity, asked day) at or after the entity's first tile."""
-        block = Block(starts, _days_of(table), np.asarray(self.days, dtype=np.int64))
+        block = Block(starts, days_of(table), np.asarray(self.days, dtype=np.int64))
         if len(block.cell) == 0:
             return
         columns = {state: state_column(state, table.column(state.name)) for state, _ in self.states}
@@ -188,7 +196,7 @@ class CheckpointKernel:
 
     def __call__(self, table: pa.Table, starts: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
         """One table with a row per entity, in the columns of `table`."""
-        block = Block(starts, _days_of(table), np.asarray([self.through], dtype=np.int64))
+        block = Block(starts, days_of(table), np.asarray([self.through], dtype=np.int64))
         columns = {state: state_column(state, table.column(state.name)) for state, _ in self.states}
         merged = MergedStates(block, columns, dict(self.states))
         first = pa.array(starts[:-1])
@@ -212,7 +220,8 @@ def _list_array(merged: MergedStates, state: State, column: SetColumn | CountCol
     return pa.ListArray.from_arrays(offsets, items)
 
 
-def _days_of(table: pa.Table) -> npt.NDArray[np.int64]:
+def days_of(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Day number of every tile of a block."""
     days = number_array(table.column("day"))[0]
     assert days.dtype == np.int64
     return days

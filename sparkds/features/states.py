@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from sparkds.errors import ColumnError
 from sparkds.sql import is_float
 
-Merge = Literal["add", "least", "greatest", "first", "last", "set", "counts"]
+Merge = Literal["add", "least", "greatest", "first", "last", "set", "counts", "gaps"]
 
 _DECIMAL = re.compile(r"decimal\((\d+),(-?\d+)\)")
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
@@ -57,6 +57,22 @@ def _need(ok: bool, column: str, dtype: str, what: str) -> None:
 
 
 @dataclass(frozen=True)
+class PartOfWeek:
+    """Local times at which events count: by weekday, by hour of the day, or both.
+
+    Attributes
+    ----------
+    weekdays : tuple of int, optional
+        ISO weekdays, 1 is Monday and 7 Sunday, of the local day.
+    hours : (int, int), optional
+        First local hour and the hour before which it ends; over midnight when the first is not below the second.
+    """
+
+    weekdays: tuple[int, ...] | None = None
+    hours: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class State:
     """One tile column.
 
@@ -68,11 +84,14 @@ class State:
         SQL predicate over event columns; only rows where it is true take part.
     tie : str or None
         Event column that orders events of the same instant.
+    during : PartOfWeek or None
+        Only events of these local times take part.
     """
 
     column: str | None = None
     where: str | None = None
     tie: str | None = None
+    during: PartOfWeek | None = None
 
     suffix: ClassVar[str]
     merge: ClassVar[Merge]
@@ -81,11 +100,12 @@ class State:
 
     @property
     def name(self) -> str:
-        """Name of the tile column: column, suffix, and a short hash of `where` and `tie` where there are any."""
+        """Name of the tile column: column, suffix, and a short hash of `where`, `tie` and `during` where there are any."""
         stem = f"{self.column}_{self.suffix}" if self.column else self.suffix
-        if self.where is None and self.tie is None:
+        if self.where is None and self.tie is None and self.during is None:
             return stem
-        told = hashlib.sha256(f"{self.where}\0{self.tie}".encode()).hexdigest()[:8]
+        part = "" if self.during is None else f"\0{self.during.weekdays}\0{self.during.hours}"
+        told = hashlib.sha256(f"{self.where}\0{self.tie}{part}".encode()).hexdigest()[:8]
         return f"{stem}__{told}"
 
     def check(self, dtype: str) -> None:
@@ -292,6 +312,53 @@ class LastDay(State):
 
     def tile_type(self, dtype: str) -> str:
         return "date"
+
+
+@dataclass(frozen=True)
+class FirstInstant(State):
+    """Instant of the first event."""
+
+    suffix: ClassVar[str] = "first_instant"
+    merge: ClassVar[Merge] = "least"
+    sql: ClassVar[str] = "timestamp_micros(min(case when {rows} then {at} end))"
+
+    def tile_type(self, dtype: str) -> str:
+        return "timestamp"
+
+
+@dataclass(frozen=True)
+class LastInstant(State):
+    """Instant of the last event."""
+
+    suffix: ClassVar[str] = "last_instant"
+    merge: ClassVar[Merge] = "greatest"
+    sql: ClassVar[str] = "timestamp_micros(max(case when {rows} then {at} end))"
+
+    def tile_type(self, dtype: str) -> str:
+        return "timestamp"
+
+
+@dataclass(frozen=True)
+class SquaredGaps(State):
+    """Sum of the squared times between neighbouring events, in squared microseconds; exact.
+
+    Days merge with the gap from the last instant of one active day to the first of the next. The day's instants are
+    gathered and sorted, once per entity and day, so this state is for events that one entity has thousands of a day.
+    Where a clock is put back across midnight (St John's until 2011), events of the day before that come later in time are
+    taken before those of the day.
+    """
+
+    suffix: ClassVar[str] = "squared_gaps"
+    merge: ClassVar[Merge] = "gaps"
+    sql: ClassVar[str] = (
+        "aggregate(sort_array(collect_list(case when {rows} then {at} end)), "
+        "named_struct('before', cast(null as bigint), 'total', cast(0 as decimal(38,0))), "
+        "(s, x) -> named_struct('before', x, 'total', cast(s.total + coalesce("
+        "cast(x - s.before as decimal(19,0)) * cast(x - s.before as decimal(19,0)), 0) as decimal(38,0))), s -> s.total)"
+    )
+
+    def tile_type(self, dtype: str) -> str:
+        return "decimal(38,0)"
 
 
 @dataclass(frozen=True)

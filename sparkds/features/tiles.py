@@ -7,14 +7,15 @@ events of a day are reduced on the side of the map before they move.
 from __future__ import annotations
 
 from datetime import date
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkds.days import ONE_DAY, start_of_day
-from sparkds.features.states import State
-from sparkds.instants import instant_column, local_day_column
+from sparkds.features.states import PartOfWeek, State
+from sparkds.instants import instant_column, local_day_column, local_hour_column
 from sparkds.sql import finite, quoted
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sparkds.features.feature_set import FeatureSet
 
 DAY, AT = "__day", "__at"
+Only = tuple[str | None, PartOfWeek | None]
+EVERY: Only = (None, None)
 
 
 def tiles_frame(
@@ -106,11 +109,11 @@ def prepared_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
     columns = [F.col(quoted(key)) for key in spec.keys]
     columns.append(local_day_column(spec.event_time, types[spec.event_time], spec.time_zone, spec.event_time_zone).alias(DAY))
     columns.append(instant_column(spec.event_time, types[spec.event_time], spec.event_time_zone).alias(AT))
-    for predicate, name in _predicates(spec).items():
-        columns.append(F.coalesce(F.expr(predicate), F.lit(False)).alias(name))
-    for (column, where, sql), name in _values(spec, types).items():
+    for only, name in _predicates(spec).items():
+        columns.append(_holds(spec, types, only).alias(name))
+    for (column, only, sql), name in _values(spec, types).items():
         value = F.expr(sql.format(value=f"({finite(column, types[column])})"))
-        columns.append((value if where is None else F.when(F.coalesce(F.expr(where), F.lit(False)), value)).alias(name))
+        columns.append((value if only == EVERY else F.when(_holds(spec, types, only), value)).alias(name))
     columns.extend(F.col(quoted(tie)).alias(name) for tie, name in _ties(spec).items())
     for column, name in _counted(spec, types).items():
         columns.append(F.expr(finite(column, types[column])).isNull().alias(name))
@@ -175,7 +178,7 @@ def state_columns(spec: FeatureSet, types: dict[str, str]) -> list[Column]:
         places = {
             "day": DAY,
             "at": AT,
-            "rows": predicates[state.where] if state.where is not None else "true",
+            "rows": predicates.get((state.where, state.during), "true"),
             "tie": ties[state.tie] if state.tie is not None else "cast(null as int)",
             "value": values[_value_key(state, types)] if state.column is not None else "",
         }
@@ -201,19 +204,32 @@ def not_before(spec: FeatureSet, dtype: str, first: date) -> Column:
     return time >= F.lit(margin).cast("timestamp_ntz")
 
 
-def _predicates(spec: FeatureSet) -> dict[str, str]:
-    """Name of the prepared column of each predicate."""
-    wheres = dict.fromkeys(s.where for s in spec.states if s.where is not None)
-    return {where: f"__where{i}" for i, where in enumerate(wheres)}
+def _predicates(spec: FeatureSet) -> dict[Only, str]:
+    """Name of the prepared column of each choice of events."""
+    chosen = dict.fromkeys((s.where, s.during) for s in spec.states if (s.where, s.during) != EVERY)
+    return {only: f"__where{i}" for i, only in enumerate(chosen)}
 
 
-def _value_key(state: State, types: dict[str, str]) -> tuple[str, str | None, str]:
+def _holds(spec: FeatureSet, types: dict[str, str], only: Only) -> Column:
+    """Whether an event takes part: its predicate is true and its local time is in the part of the week."""
+    where, during = only
+    told = [F.expr(where)] if where is not None else []
+    time = (spec.event_time, types[spec.event_time], spec.time_zone, spec.event_time_zone)
+    if during is not None and during.weekdays is not None:
+        told.append((F.weekday(local_day_column(*time)) + 1).isin(list(during.weekdays)))
+    if during is not None and during.hours is not None:
+        hour, (first, end) = local_hour_column(*time), during.hours
+        told.append((hour >= first) & (hour < end) if first < end else (hour >= first) | (hour < end))
+    return F.coalesce(reduce(Column.__and__, told), F.lit(False))
+
+
+def _value_key(state: State, types: dict[str, str]) -> tuple[str, Only, str]:
     assert state.column is not None
-    return state.column, state.where, state.prepared(types[state.column])
+    return state.column, (state.where, state.during), state.prepared(types[state.column])
 
 
-def _values(spec: FeatureSet, types: dict[str, str]) -> dict[tuple[str, str | None, str], str]:
-    """Name of the prepared column of each (column, predicate, derivation)."""
+def _values(spec: FeatureSet, types: dict[str, str]) -> dict[tuple[str, Only, str], str]:
+    """Name of the prepared column of each (column, choice of events, derivation)."""
     wanted = dict.fromkeys(_value_key(s, types) for s in spec.states if s.column is not None)
     return {key: f"__value{i}" for i, key in enumerate(wanted)}
 

@@ -1,7 +1,8 @@
 """Windows: what every trailing window of every entity holds on every asked day, from rows sorted by (entity, day).
 
 Takes arrays of one block of whole entities (day numbers and one value per row) and gives arrays with one value per
-(entity, as_of) cell and window; nothing here knows Spark, Arrow or a column's name.
+(entity, as_of) cell and window; nothing here knows Spark, Arrow or a column's name. In a `Block` all entities are asked for the same
+days; `sparkds.features.change_points` has one whose days differ from entity to entity.
 
 A window of ``w`` days at ``as_of`` day ``s`` covers the local days ``s - w + 1 … s``; ``LIFETIME`` covers every day up
 to ``s``. Every result of a cell depends on the rows of its own window only, and in an order that does not depend on
@@ -10,10 +11,10 @@ which other days are asked, so a backfill and single days agree to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -167,8 +168,12 @@ class Block:
         """First row inside the window for every cell: (n_cells,)."""
         if window not in self._begins:
             assert window is not None
-            self._begins[window] = self._rows_until(self.slot(self.day + window)).ravel()[self.cell]
+            self._begins[window] = self.after_lag(window)
         return self._begins[window]
+
+    def after_lag(self, lag: int) -> IntArray:
+        """First row that is less than `lag` days before ``as_of`` for every cell: (n_cells,)."""
+        return self._rows_until(self.slot(self.day + lag)).ravel()[self.cell]
 
     def _rings(self, windows: Sequence[Window]) -> list[tuple[int, IntArray, IntArray]]:
         """Disjoint row ranges between one window and the next longer one, shortest first."""
@@ -318,29 +323,40 @@ class Block:
         gain = np.ones(len(row), dtype=np.int64) if weight is None else weight[order]
         entity, day = self.entity[row], self.day[row]
         same = (entity[1:] == entity[:-1]) & (item[1:] == item[:-1])
-        enter = self.slot(day)
-        again = np.full(len(row), self.n_days, dtype=np.int64)
+        enter = self.asked_from(entity, day)
+        again = self.n_asked[entity]
         again[:-1][same] = enter[1:][same]
         result: dict[Window, IntArray] = {}
         for window in windows:
-            leave = again if window is None else np.minimum(again, self.slot(day + window))
-            result[window] = self._step_sum(entity, enter, leave, gain, self.n_entities).ravel()[self.cell]
+            leave = again if window is None else np.minimum(again, self.asked_from(entity, day + window))
+            result[window] = self._present(entity, enter, leave, gain)
         return result
 
-    def _step_sum(self, group: IntArray, enter: IntArray, leave: IntArray, gain: IntArray, n_groups: int) -> IntArray:
-        """Sum of ``gain`` over the occurrences present on each asked day: (n_groups, n_days)."""
-        width = self.n_days + 1
-        steps = np.zeros(n_groups * width, dtype=np.int64)
-        np.add.at(steps, group * width + enter, gain)
-        np.subtract.at(steps, group * width + leave, gain)
-        return np.cumsum(steps.reshape(n_groups, width), axis=1)[:, :-1]
+    @cached_property
+    def n_asked(self) -> IntArray:
+        """Number of asked days of every entity: (n_entities,)."""
+        return np.full(self.n_entities, self.n_days, dtype=np.int64)
 
-    def _item_counts(self, row: IntArray, item: IntArray, n: IntArray, window: Window) -> list[tuple[slice, IntArray, IntArray, IntArray]]:
-        """Count of every (entity, item) on every asked day, some entities at a time.
+    def asked_from(self, entity: IntArray, day: IntArray) -> IntArray:
+        """As `slot`, among the days that are asked of that entity."""
+        del entity
+        return self.slot(day)
 
-        Returns a list of (entities, first pair of each entity, item of each pair, counts (n_pairs, n_days)), the pairs
-        sorted by (entity, item); entities without an item are not in a chunk's pairs.
-        """
+    def _present(self, entity: IntArray, enter: IntArray, leave: IntArray, gain: IntArray) -> IntArray:
+        """Sum of ``gain`` over the entity's occurrences that are present in each cell: (n_cells,)."""
+        return step_sum(entity, enter, leave, gain, self.n_entities, self.n_days).ravel()[self.cell]
+
+    def _spread(self, target: Array, entities: IntArray, matrix: Array) -> None:
+        """Write the rows of ``matrix``, one an entity of ``entities`` (ascending), with a column an asked day, into their cells."""
+        low, high = np.searchsorted(self.cell_entity, (entities[0], entities[-1] + 1))
+        line = np.full(int(entities[-1] - entities[0]) + 1, -1, dtype=np.int64)
+        line[entities - entities[0]] = np.arange(len(entities))
+        of_cell = line[self.cell_entity[low:high] - entities[0]]
+        inside = of_cell >= 0
+        target[low:high][inside] = matrix[of_cell[inside], self.cell_slot[low:high][inside]]
+
+    def _item_counts(self, row: IntArray, item: IntArray, n: IntArray, window: Window) -> Iterator[_ItemCounts]:
+        """Count of every (entity, item) on every asked day, some entities with a similar number of asked days at a time."""
         order = np.lexsort((row, item, self.entity[row]))
         row, item, n = row[order], item[order], n[order]
         entity, day = self.entity[row], self.day[row]
@@ -348,21 +364,28 @@ class Block:
         new[1:] = (entity[1:] != entity[:-1]) | (item[1:] != item[:-1])
         pair = np.cumsum(new) - 1
         pair_entity, pair_item = entity[new], item[new]
-        enter = self.slot(day)
-        leave = np.full(len(row), self.n_days, dtype=np.int64) if window is None else self.slot(day + window)
-        pairs_until = np.searchsorted(pair_entity, np.arange(self.n_entities + 1))
-        rows_until = np.searchsorted(entity, np.arange(self.n_entities + 1))
-        chunks, low = [], 0
-        limit = max(1, MATRIX_CELLS // self.n_days)
-        while low < self.n_entities:
-            high = int(np.searchsorted(pairs_until, pairs_until[low] + limit, side="right")) - 1
-            high = min(max(high, low + 1), self.n_entities)
-            first, last = pairs_until[low], pairs_until[high]
-            chosen = slice(rows_until[low], rows_until[high])
-            counts = self._step_sum(pair[chosen] - first, enter[chosen], leave[chosen], n[chosen], int(last - first))
-            chunks.append((slice(low, high), pairs_until[low : high + 1] - first, pair_item[first:last], counts))
-            low = high
-        return chunks
+        enter = self.asked_from(entity, day)
+        leave = self.n_asked[entity] if window is None else self.asked_from(entity, day + window)
+        size_class = np.frexp(self.n_asked.astype(np.float64))[1]
+        for size in np.unique(size_class[pair_entity]):
+            pairs = np.flatnonzero(size_class[pair_entity] == size)
+            rows = np.flatnonzero(size_class[entity] == size)
+            members = np.unique(pair_entity[pairs])
+            width = int(self.n_asked[members].max())
+            if width == 0:
+                continue
+            pairs_until = np.append(np.searchsorted(pair_entity[pairs], members), len(pairs))
+            rows_until = np.append(np.searchsorted(entity[rows], members), len(rows))
+            low, limit = 0, max(1, MATRIX_CELLS // width)
+            while low < len(members):
+                high = int(np.searchsorted(pairs_until, pairs_until[low] + limit, side="right")) - 1
+                high = min(max(high, low + 1), len(members))
+                first, last = pairs_until[low], pairs_until[high]
+                chosen = rows[rows_until[low] : rows_until[high]]
+                number = np.searchsorted(pairs[first:last], pair[chosen])
+                counts = step_sum(number, enter[chosen], leave[chosen], n[chosen], int(last - first), width)
+                yield _ItemCounts(members[low:high], pairs_until[low:high] - first, pair_item[pairs[first:last]], counts)
+                low = high
 
     def most_common(self, row: IntArray, item: IntArray, n: IntArray, windows: Sequence[Window]) -> dict[Window, IntArray]:
         """Item with the largest count in every window, the smallest code among equals; -1 for an empty window.
@@ -380,15 +403,12 @@ class Block:
         n_items = int(item.max()) + 1 if len(item) else 1
         result: dict[Window, IntArray] = {}
         for window in windows:
-            top = np.full((self.n_entities, self.n_days), -1, dtype=np.int64)
-            for entities, bounds, pair_item, counts in self._item_counts(row, item, n, window):
-                present = np.flatnonzero(np.diff(bounds))
-                if len(present) == 0:
-                    continue
+            top = np.full(len(self.cell_entity), -1, dtype=np.int64)
+            for entities, first, pair_item, counts in self._item_counts(row, item, n, window):
                 ranked = np.where(counts > 0, counts * n_items + (n_items - 1 - pair_item[:, None]), -1)
-                best = np.maximum.reduceat(ranked, bounds[present], axis=0)
-                top[entities][present] = np.where(best < 0, -1, n_items - 1 - best % n_items)
-            result[window] = top.ravel()[self.cell]
+                best = np.maximum.reduceat(ranked, first, axis=0)
+                self._spread(top, entities, np.where(best < 0, -1, n_items - 1 - best % n_items))
+            result[window] = top
         return result
 
     def ranked(
@@ -411,13 +431,9 @@ class Block:
         """
         result: dict[Window, tuple[IntArray, npt.NDArray[np.bool_]]] = {}
         for window in windows:
-            found = np.zeros((self.n_entities, self.n_days), dtype=np.int64)
-            valid = np.zeros((self.n_entities, self.n_days), dtype=bool)
-            for entities, bounds, pair_item, counts in self._item_counts(row, item, n, window):
-                present = np.flatnonzero(np.diff(bounds))
-                if len(present) == 0:
-                    continue
-                first = bounds[present]
+            found = np.zeros(len(self.cell_entity), dtype=np.int64)
+            valid = np.zeros(len(self.cell_entity), dtype=bool)
+            for entities, first, pair_item, counts in self._item_counts(row, item, n, window):
                 size = np.diff(np.append(first, len(pair_item)))
                 through = np.cumsum(counts, axis=0)
                 before = through[first] - counts[first]
@@ -426,10 +442,46 @@ class Block:
                 not_reached = through <= np.repeat(before + rank, size, axis=0)
                 passed = np.add.reduceat(not_reached, first, axis=0, dtype=np.int64)
                 at = np.minimum(first[:, None] + passed, len(pair_item) - 1)
-                found[entities][present] = pair_item[at]
-                valid[entities][present] = total > 0
-            result[window] = (found.ravel()[self.cell], valid.ravel()[self.cell])
+                self._spread(found, entities, pair_item[at])
+                self._spread(valid, entities, total > 0)
+            result[window] = (found, valid)
         return result
+
+
+class _ItemCounts(NamedTuple):
+    """Counts of the items of some entities: pairs of (entity, item), sorted.
+
+    Attributes
+    ----------
+    entities : (n,)
+        Entity numbers, ascending; each has a pair.
+    first : (n,)
+        First pair of each entity.
+    item : (n_pairs,)
+    counts : (n_pairs, n_days)
+        On each asked day of the pair's entity; filled up on the right where an entity is asked for fewer days than others.
+    """
+
+    entities: IntArray
+    first: IntArray
+    item: IntArray
+    counts: IntArray
+
+
+def step_sum(group: IntArray, enter: IntArray, leave: IntArray, gain: IntArray, n_groups: int, n_days: int) -> IntArray:
+    """Sum of ``gain`` over the occurrences of a group that are present on each day: (n_groups, n_days).
+
+    Parameters
+    ----------
+    group, enter, leave, gain : (n_occurrences,)
+        An occurrence is present on the days ``enter … leave - 1``; ``n_days`` is never.
+    n_groups, n_days : int
+    """
+    width = n_days + 1
+    steps = np.zeros(n_groups * width, dtype=np.int64)
+    np.add.at(steps, group * width + enter, gain)
+    np.subtract.at(steps, group * width + leave, gain)
+    return np.cumsum(steps.reshape(n_groups, width), axis=1)[:, :-1]
 
 
 def _merge_moments(a: tuple[Array, Array, Array], b: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

@@ -74,6 +74,8 @@ class Config(Training):
     features : tuple of str, optional
         All columns but keys, label, weight, time and ``leave_out`` if absent.
     leave_out : tuple of str
+    selection : str, optional
+        Table of decisions of the feature job's stage `select`: the columns that it kept are the features.
     weight : str, optional
     split : Hashed, Stratified or Temporal
     folds : HashFolds or ExpandingFolds, optional
@@ -98,6 +100,7 @@ class Config(Training):
         default=None, min_length=1, description="columns to learn from; all others but leave_out if absent"
     )
     leave_out: tuple[str, ...] = Field(default=(), description="columns that are no features, where features are not listed")
+    selection: str | None = Field(default=None, description="table of decisions of the stage select, whose kept columns are the features")
     weight: str | None = Field(default=None, description="column with weights of rows in training")
     split: AnySplit = Field(description="how rows go to train, validation and test")
     folds: AnyFolds | None = Field(default=None, description="cross-validation within the train part; required for tuning")
@@ -109,8 +112,10 @@ class Config(Training):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if self.features is not None and self.leave_out:
-            raise ValueError("features and leave_out are both given; list the features, or what to leave out of all columns")
+        if (self.features is not None) + bool(self.leave_out) + (self.selection is not None) > 1:
+            raise ValueError(
+                "of features, leave_out and selection one is given; list the features, what to leave out, or name the decisions"
+            )
         for what, names in (("keys", self.keys), ("features", self.features or ())):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what} {list(names)} name a column twice; name each once")
@@ -129,7 +134,7 @@ class Config(Training):
     @property
     def tables_read(self) -> tuple[str, ...]:
         """Tables of the input location that the job reads."""
-        return (self.table,)
+        return (self.table, *(() if self.selection is None else (self.selection,)))
 
     @property
     def tables_needed(self) -> tuple[str, ...]:
@@ -209,7 +214,7 @@ class _Run:
         for key in config.keys:
             if key not in self.frame.columns:
                 raise ColumnError.missing(key, self.frame.columns, f"table '{config.table}'")
-        self.features = feature_columns(self.frame, self._feature_names())
+        self.features = feature_columns(self.frame, training_tables.feature_names(config, self.frame.columns, source))
         self.label = label_column(self.frame, config.label, config.task, config.positive)
         weight_column(self.frame, config.weight)
         self.facts = {
@@ -225,22 +230,6 @@ class _Run:
         self.warnings: list[str] = []
         self.sections: dict[str, Any] = {}
         self.n_read = 0
-
-    def _feature_names(self) -> list[str]:
-        """Declared features, or all columns that have no other part."""
-        config = self.config
-        if config.features is not None:
-            return list(config.features)
-        for name in config.leave_out:
-            if name not in self.frame.columns:
-                raise ColumnError.missing(name, self.frame.columns, f"table '{config.table}'")
-        others = {*config.keys, config.label, config.weight, *config.leave_out}
-        for part in (config.split, config.folds):
-            others |= {getattr(part, "time", None), getattr(part, "stratum", None), *(getattr(part, "by", None) or ())}
-        names = [name for name in self.frame.columns if name not in others]
-        if not names:
-            raise ConfigError(f"table '{config.table}' has no column left to learn from; list the features, or leave fewer out")
-        return names
 
     def is_written(self) -> bool:
         """Whether all tables are of this identity."""

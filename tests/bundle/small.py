@@ -61,7 +61,7 @@ JOB = {
 ENDPOINT = {
     "name": "shop",
     "config": {
-        "served_entities": [{"name": "champion", "entity_name": "${var.catalog}.shop.m", "entity_version": "1"}],
+        "served_entities": [{"name": "champion", "entity_name": "${var.catalog}.shop_${bundle.target}.m", "entity_version": "1"}],
         "traffic_config": {"routes": [{"served_entity_name": "champion", "traffic_percentage": 100}]},
     },
 }
@@ -85,12 +85,14 @@ def write(root: Path, *, change=None, requires=("numpy>=1.26",), entry="sparkds"
     return root
 
 
-def wheel(folder: Path, *, name="sparkds", requires=(), entry="sparkds") -> Path:
-    """A wheel with metadata and nothing else."""
+def wheel(folder: Path, *, name="sparkds", requires=(), entry="sparkds", python="", module="cli") -> Path:
+    """A wheel with metadata and one empty module."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as packed:
         told = [f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {one}" for one in requires)]
+        told += [f"Requires-Python: {python}"] if python else []
+        packed.writestr(f"{name}/{module}.py", "")
         packed.writestr(f"{name}-1.0.dist-info/METADATA", "\n".join(["Metadata-Version: 2.1", *told]) + "\n")
         packed.writestr(f"{name}-1.0.dist-info/entry_points.txt", f"[console_scripts]\n{entry} = {name}.cli:entry\n")
     return path

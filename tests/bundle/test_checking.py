@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from sparkds.bundle.checking import RULES, check
+from sparkds.bundle.documents import read_bundle
+from sparkds.bundle.references import resolved
 from sparkds.bundle.rules_of_deployment import quartz_problem, runtimes, unmet
 from sparkds.bundle.typed_models import is_installed
 from sparkds.bundle.wheels import Wheel, read_wheel
+from sparkds.bundle.workflow import tasks_of
 from sparkds.errors import ConfigError
 from tests.bundle import small
 
@@ -247,6 +250,113 @@ CASES = {
         lambda b, j, e, r: j.pop("run_as"),
         "the job has no run_as.service_principal_name, which production needs",
     ),
+    "a wheel of every deployment in production": (
+        "production",
+        lambda b, j, e, r: b["targets"]["prod"].update(presets={"artifacts_dynamic_version": True}),
+        "artifacts_dynamic_version in production makes a new wheel of every deployment",
+    ),
+    "a dynamic version of the artifact itself": (
+        "production",
+        lambda b, j, e, r: b["artifacts"]["wheel"].update(dynamic_version=True),
+        "^dynamic_version in production",
+    ),
+    "somebody's address in a target": (
+        "addresses",
+        lambda b, j, e, r: b["targets"]["prod"]["variables"].update(catalog="ann@example.com"),
+        "'ann@example.com' is a person's or list's address",
+    ),
+    "a task of the old kind": (
+        "deprecated",
+        lambda b, j, e, r: j["tasks"].append({"task_key": "s", "spark_submit_task": {"parameters": []}}),
+        "spark_submit_task is deprecated; use python_wheel_task or spark_python_task",
+    ),
+    "served models": (
+        "deprecated",
+        lambda b, j, e, r: e["config"].update(served_models=[]),
+        "served_models is deprecated; use served_entities",
+    ),
+    "an old access mode": (
+        "deprecated",
+        lambda b, j, e, r: j.update(
+            job_clusters=[
+                {
+                    "job_cluster_key": "m",
+                    "new_cluster": {"spark_version": "18.x-scala2.13", "node_type_id": "m", "data_security_mode": "SINGLE_USER"},
+                }
+            ]
+        ),
+        "data_security_mode SINGLE_USER is an old name; use DATA_SECURITY_MODE_DEDICATED",
+    ),
+    "a silence that moved": (
+        "deprecated",
+        lambda b, j, e, r: j.update(email_notifications={"no_alert_for_skipped_runs": True}),
+        "use notification_settings.no_alert_for_skipped_runs",
+    ),
+    "a file of an environment that is not there": (
+        "files",
+        lambda b, j, e, r: tasks(j)["features"].update(libraries=[{"requirements": "../nowhere.txt"}]),
+        "requirements '../nowhere.txt' does not exist",
+    ),
+    "a file that is not synchronised": (
+        "files",
+        lambda b, j, e, r: b.update(sync={"exclude": ["*.yml"]}),
+        r"'features.yml' is excluded by sync.exclude '\*.yml', so that it is not deployed",
+    ),
+    "a schedule of a monitor": (
+        "schedules",
+        lambda b, j, e, r: b.update(
+            resources={"quality_monitors": {"m": {"schedule": {"quartz_cron_expression": "0 0 7 * * *", "timezone_id": "UTC"}}}}
+        ),
+        "exactly one of day of month and day of week",
+    ),
+    "a schedule of an alert": (
+        "schedules",
+        lambda b, j, e, r: b.update(resources={"alerts": {"a": {"schedule": {"quartz_cron_schedule": "0 0 8 * *", "timezone_id": "UTC"}}}}),
+        "it has 5 fields",
+    ),
+    "a default spelled out": (
+        "catalogs",
+        lambda b, j, e, r: j["parameters"].append({"name": "schema", "default": "sales"}),
+        "parameter 'schema' has the default 'sales', which is spelled out",
+    ),
+    "a schema spelled out": (
+        "catalogs",
+        lambda b, j, e, r: b.update(resources={"schemas": {"s": {"name": "sales", "catalog_name": "${var.catalog}"}}}),
+        "'(dev_someone_)?sales' is spelled out",
+    ),
+    "half a name spelled out": (
+        "catalogs",
+        lambda b, j, e, r: e["config"]["served_entities"][0].update(entity_name="${var.catalog}.shop.m"),
+        "is spelled out",
+    ),
+    "a model spelled out": (
+        "catalogs",
+        lambda b, j, e, r: features(j)["parameters"].append("--set=name=models:/main.${bundle.target}.m@champion"),
+        "spells a catalog out",
+    ),
+    "a volume spelled out": (
+        "catalogs",
+        lambda b, j, e, r: features(j)["parameters"].append("--input=/Volumes/main/raw/landing"),
+        "spells a catalog out",
+    ),
+    "a parameter of a notebook spelled out": (
+        "catalogs",
+        lambda b, j, e, r: j["tasks"].append(
+            {"task_key": "n", "notebook_task": {"notebook_path": "../n.py", "base_parameters": {"tables": "main.${bundle.target}"}}}
+        ),
+        r"parameter 'main.\$\{bundle.target\}' spells a catalog out",
+    ),
+    "a query with a catalog": (
+        "catalogs",
+        lambda b, j, e, r: b.update(resources={"alerts": {"a": {"query_text": "SELECT 1 FROM main.sales.orders"}}}),
+        "the query spells catalog or schema 'main' out",
+    ),
+    "a task of local_run.yml that is not there": (
+        "inputs",
+        lambda b, j, e, r: r.update(tasks={"daily.feature": {"reads": []}}),
+        "tasks.daily.feature: the target has no such task; did you mean 'daily.features'",
+    ),
+    "a resource without anything": ("types", lambda b, j, e, r: b.update(resources={"volumes": {"v": None}}), "this is a NoneType"),
     "an input with a reference to nothing": (
         "inputs",
         lambda b, j, e, r: r["inputs"][0].update(location="${var.rwa}"),
@@ -299,6 +409,162 @@ def test_a_requirement_that_a_runtime_does_not_meet_is_told(tmp_path):
     assert "scikit-learn >=1.7 is not met by serverless environment 5, which has 1.6.1" in told[0].message
 
 
+def test_a_python_that_a_runtime_does_not_have_is_told(tmp_path):
+    root = small.write(tmp_path / "b")
+    small.wheel(root / "dist", python=">=3.13")
+    told = found(root)
+    assert {f.rule for f in told} == {"requirements"}
+    assert "Python >=3.13 is not met by serverless environment 5, which has 3.12" in told[0].message
+
+
+def test_an_entry_point_whose_module_is_not_packed_is_told(tmp_path):
+    root = small.write(tmp_path / "b")
+    small.wheel(root / "dist", module="command_line")
+    told = found(root)
+    assert {f.rule for f in told} == {"entry points"}
+    assert "entry point 'sparkds' is in module 'sparkds.cli', which sparkds-1.0-py3-none-any.whl does not have" in told[0].message
+
+
+def test_what_other_bundles_have_is_no_finding(tmp_path):
+    """No wheel, notebooks without compute, kinds without a typed model, anchors, a run_as of all jobs, inputs that a task tells."""
+
+    def change(b, j, e, r):
+        b.pop("artifacts")
+        b["common_permissions"] = {"anchor": 1}
+        b["targets"]["prod"]["run_as"] = j.pop("run_as")
+        b["resources"] = {"postgres_projects": {"p": {}}, "database_instances": {"d": {"name": "d", "capacity": "CU_1"}}}
+        j.pop("environments")
+        j["tasks"] = [
+            {"task_key": "n", "notebook_task": {"notebook_path": "../n", "base_parameters": {"who": "${workspace.current_user.id}"}}},
+            {
+                "task_key": "each",
+                "depends_on": [{"task_key": "n"}],
+                "for_each_task": {
+                    "inputs": "{{tasks.n.values.days}}",
+                    "task": {
+                        "task_key": "day",
+                        "spark_python_task": {
+                            "python_file": "../features.py",
+                            "parameters": ["{{input}}", "config.yml", "--at={{task.run_id}}"],
+                        },
+                        "environment_key": "default",
+                    },
+                },
+            },
+        ]
+        j["environments"] = [{"environment_key": "default", "spec": {"environment_version": "5"}}]
+
+    root = small.write(tmp_path / "b", change=change)
+    for name in ("n.ipynb", "features.py"):
+        (root / name).touch()
+    assert found(root) == []
+
+
+def test_building_takes_away_old_wheels_and_nothing_else(tmp_path):
+    def change(b, j, e, r):
+        b["artifacts"]["wheel"]["build"] = "echo > dist/new.whl"
+
+    root = small.write(tmp_path / "b", change=change)
+    (root / "dist" / "notes.txt").touch()
+    check(root, inputs=root / "local_run.yml")
+    assert sorted(path.name for path in (root / "dist").iterdir()) == ["new.whl", "notes.txt"]
+
+
+def test_an_artifact_in_a_folder_that_is_not_there_is_told(tmp_path):
+    root = small.write(tmp_path / "b", change=lambda b, j, e, r: b["artifacts"]["wheel"].update(path="nowhere"))
+    assert any("its path 'nowhere' does not exist" in f.message for f in check(root, inputs=root / "local_run.yml"))
+
+
+def test_experiments_of_development_have_the_prefix_of_their_last_part(tmp_path):
+    def change(b, j, e, r):
+        b["resources"] = {"experiments": {"x": {"name": "${workspace.root_path}/shop"}}}
+
+    told = resolved(read_bundle(small.write(tmp_path / "b", change=change)), "dev")
+    assert told.resources("experiments")["x"]["name"].endswith("/.bundle/shop/dev/[dev someone] shop")
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory, wheel):
+    """Our own bundle with its later resources, and the wheel of this checkout."""
+    root = tmp_path_factory.mktemp("ours")
+    for name in ("conf", "notebooks"):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ("databricks.yml", "local_run.yml"):
+        shutil.copy(ROOT / name, root / name)
+    path = root / "databricks.yml"
+    text = path.read_text().replace("# - conf/bundle/later", "- conf/bundle/later")
+    assert text != path.read_text()
+    path.write_text(text)
+    (root / "dist").mkdir()
+    shutil.copy(wheel, root / "dist")
+    return root
+
+
+def test_our_bundle_breaks_no_rule_in_any_target_with_its_later_resources_too(ours):
+    told = read_bundle(ours)
+    assert told.target_names == ("dev", "dev_classic", "ci", "staging", "prod")
+    assert check(ours, builds=False) == []
+    prod = resolved(told, "prod")
+    kinds = {kind: set(resources) for kind, resources in prod.tree["resources"].items()}
+    assert kinds.keys() == {"jobs", "schemas", "volumes", "registered_models", "experiments"} | {
+        "model_serving_endpoints",
+        "quality_monitors",
+        "alerts",
+    }
+    for target in told.target_names:
+        presets = resolved(told, target).tree.get("presets") or {}
+        assert bool(presets.get("artifacts_dynamic_version")) == (told.targets[target].get("mode") == "development"), target
+
+
+@pytest.mark.parametrize("runtime", runtimes())
+def test_our_bundle_breaks_no_rule_on_any_runtime(ours, runtime):
+    is_serverless = runtime.startswith("serverless")
+    variables = {"environment_version": runtime.removeprefix("serverless-")} if is_serverless else {"spark_version": runtime}
+    target = "dev" if is_serverless else "dev_classic"
+    assert check(ours, builds=False, targets=[target], variables=variables) == []
+    texts = set(map(str, _values(resolved(read_bundle(ours), target, variables=variables).tree["resources"])))
+    assert next(iter(variables.values())) in texts
+
+
+def _values(tree):
+    if isinstance(tree, dict | list):
+        for below in tree.values() if isinstance(tree, dict) else tree:
+            yield from _values(below)
+    else:
+        yield tree
+
+
+def test_the_canary_of_our_endpoint_is_a_matter_of_variables(ours):
+    shares = {"champion_version": "3", "challenger_version": "4", "champion_traffic": "95", "challenger_traffic": "5"}
+    assert check(ours, builds=False, targets=["prod"], variables=shares) == []
+    told = check(ours, builds=False, targets=["prod"], variables={**shares, "challenger_traffic": "10"})
+    assert [(f.rule, f.message) for f in told] == [("traffic", "shares of traffic sum to 105 (95 + 10); they must sum to 100")]
+
+
+def test_our_jobs_have_what_a_job_of_ours_has_in_every_target(ours):
+    told = read_bundle(ours)
+    for target in told.target_names:
+        for key, job in resolved(told, target).resources("jobs").items():
+            assert job["queue"] == {"enabled": True}, key
+            assert job["max_concurrent_runs"] == 1, key
+            assert job["timeout_seconds"] > job["health"]["rules"][0]["value"] > 0, key
+            assert {"email_notifications", "tags", "description", "run_as"} <= job.keys(), key
+            assert "schedule" in job or key == "features_backfill", key
+            for task in tasks_of(job):
+                inner = task.repeated or task
+                if inner.kind != "condition_task":
+                    assert inner.tree["timeout_seconds"] > 0, (key, task.key)
+                    assert ("environment_key" in inner.tree) != ("job_cluster_key" in inner.tree), (key, task.key)
+                    assert ("job_cluster_key" in inner.tree) == (target == "dev_classic"), (key, task.key)
+                if inner.kind == "python_wheel_task":
+                    assert "--verbose" in inner.body["parameters"], "else the log has no version"
+    for target in ("staging", "prod"):
+        for kind in ("schemas", "volumes", "registered_models"):
+            for resource in resolved(told, target).resources(kind).values():
+                assert resource["lifecycle"] == {"prevent_destroy": True}
+                assert resource["grants"]
+
+
 def test_values_of_deployment_win_and_unknown_ones_are_refused(tmp_path):
     def change(b, j, e, r):
         b["targets"]["prod"]["variables"].pop("catalog")
@@ -321,6 +587,7 @@ def test_values_of_deployment_win_and_unknown_ones_are_refused(tmp_path):
         ("0 61 4 * * ?", "minutes '61'"),
         ("0 0 4 ? * FOO", "day of week 'FOO'"),
         ("0 0/0 4 * * ?", "minutes '0/0'"),
+        ("? 0 4 * * ?", "seconds '?'"),
         ("", "it has 0 fields"),
     ],
 )

@@ -196,6 +196,26 @@ def test_inputs_that_are_no_list_fail_the_for_each(inputs):
     assert did.work == []
 
 
+def test_the_timeout_of_a_for_each_bounds_its_repetitions():
+    told, did, _ = run([{**for_each(json.dumps([{"start": "a"}, {"start": "b"}])), "timeout_seconds": 100}], Pretended(months=70))
+    assert [work.timeout for work in did.work] == [100.0, 30.0]
+    assert told["months"].state == FAILED
+    assert told["months"].message == "months[1]: too long"
+
+
+def test_outcomes_are_kept_after_every_task():
+    kept = []
+    made, did = tree({"tasks": [task("a"), task("b", "a")]}), Pretended(b=FAILED)
+    JobRun("j", made, did, keep=lambda told: kept.append(states(told))).run()
+    assert kept == [{"a": SUCCESS}, {"a": SUCCESS, "b": FAILED}]
+
+
+def test_an_attempt_knows_its_task_and_number():
+    did = Pretended(a=[FAILED, SUCCESS])
+    run([task("a", max_retries=1, python_wheel_task={"parameters": ["{{task.name}} {{task.execution_count}}"]})], did)
+    assert [work.body["parameters"] for work in did.work] == [["a 1"], ["a 2"]]
+
+
 def test_a_task_is_tried_again_as_often_as_it_says_and_waits_in_between():
     plan = {"a": [FAILED, FAILED, SUCCESS]}
     told, did, _ = run([task("a", max_retries=2, min_retry_interval_millis=30_000)], Pretended(**plan))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparkds.bundle.dynamic_values import OF_RUN
 from sparkds.bundle.engine import FAILED, SUCCESS, TIMED_OUT, Work
 from sparkds.bundle.processes import Processes
 from sparkds.bundle.running import run_job
@@ -95,6 +96,41 @@ def test_a_task_that_fails_is_told_with_its_error_its_dependants_are_skipped_and
     told = capsys.readouterr().out
     assert "SUCCESS (kept)" in told
     assert ran(root) == ["one 1998-06-30", "fail 1998-06-30", "fail 1998-06-30", "three 1998-06-30"]
+
+
+def test_a_run_that_is_interrupted_is_repaired_with_its_own_parameters(bundle):
+    root = bundle(("a", "one", [], {}), ("b", "fail", ["a"], {}))
+    go(root, parameters={"day": "1998-05-31"})
+
+    def tell(text):
+        if text == "b: running":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(root, parameters={"day": "1998-06-30"}, tell=tell)
+    (root / "results" / "bundle" / "dev" / "catalogs" / "mended").touch()
+    told = go(root, first="b")
+    assert told.state == SUCCESS
+    assert told.outcomes["a"].kept
+    assert ran(root)[2:] == ["one 1998-06-30", "fail 1998-06-30"]
+
+
+def test_a_task_that_hangs_fails_the_job_with_exit_1(bundle, capsys):
+    root = bundle(("a", "hang", [], {"timeout_seconds": 1}), ("b", "two", ["a"], {}))
+    assert main(["bundle", "run", str(root), "--job", "j", "--python", sys.executable]) == 1
+    told = capsys.readouterr().out
+    assert "TIMED_OUT" in told
+    assert "ended after its timeout of 1 s; see" in told
+    assert "UPSTREAM_FAILED" in told
+
+
+def test_whatever_a_run_can_be_asked_has_a_value(bundle):
+    root = bundle(("a", " ".join(f"{{{{{name}}}}}" for name in OF_RUN), [], {}), ("b", "fail{{job.repair_count}}", ["a"], {}))
+    assert go(root).state == SUCCESS
+    assert go(root, first="b").state == SUCCESS
+    lines = ran(root)
+    assert "{{" not in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["fail0", "fail1"]
 
 
 def test_a_task_that_hangs_is_ended_with_its_children(tmp_path):
@@ -185,6 +221,6 @@ def test_findings_are_printed_as_lines_or_json_and_end_with_1(bundle, capsys):
     assert "targets dev" in captured.err
     assert main(["bundle", "check", str(root), "--no-build", "--json"]) == 1
     rules = {finding["rule"] for finding in json.loads(capsys.readouterr().out)}
-    assert {"variables", "keys", "wheels"} <= rules
+    assert {"variables", "keys"} <= rules
     assert main(["bundle", "check", str(root / "nowhere")]) == 1
     assert "there is no bundle in" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """The oracle: features of one entity in one window by loops that anyone can read."""
 
 import math
+import statistics
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 
@@ -28,7 +30,63 @@ def window_events(events, spec, as_of, window, where=None):
     return kept
 
 
-def value(aggregation, events, spec, as_of):
+def local_time(event, spec):
+    return event["t"].astimezone(ZoneInfo(spec.time_zone))
+
+
+def in_part_of_week(event, share, spec, wheres):
+    named = {"weekend": (6, 7), "workdays": (1, 2, 3, 4, 5), None: (1, 2, 3, 4, 5, 6, 7)}
+    local = local_time(event, spec)
+    if local.isoweekday() not in named.get(share.weekdays, share.weekdays):
+        return False
+    if share.hours is not None:
+        first, end = share.hours
+        hours = range(first, end) if first < end else (*range(first, 24), *range(end))
+        if local.hour not in hours:
+            return False
+    return share.only is None or wheres[share.only](event)
+
+
+def activity(events, column):
+    """Number of events, or sum of a column over them."""
+    return len(events) if column is None else sum(e[column] for e in events if has_value(e[column]))
+
+
+def gaps_in_days(events):
+    moments = sorted(e["t"] for e in events)
+    return [(after - before) / timedelta(days=1) for before, after in pairwise(moments)]
+
+
+def rhythm(aggregation, events, spec, as_of, window, wheres):
+    """Value of a kind of sparkds.features.rhythm."""
+    kind = aggregation.kind
+    if kind == "inter_event_mean":
+        gaps = gaps_in_days(events)
+        return statistics.fmean(gaps) if gaps else None
+    if kind == "inter_event_sd":
+        gaps = gaps_in_days(events)
+        return statistics.stdev(gaps) if len(gaps) > 1 else None
+    whole = activity(events, aggregation.column)
+    if not whole:
+        return None
+    if kind == "share":
+        return float(activity([e for e in events if in_part_of_week(e, aggregation, spec, wheres)], aggregation.column)) / float(whole)
+    if kind == "seasonality_ratio":
+        period, half = aggregation.period_days, aggregation.half_width
+        season = [
+            as_of - timedelta(days=lag)
+            for lag in range(window)
+            if any(abs(lag - j * period) <= half for j in range(window + 2))
+        ]  # fmt: skip
+        inside = activity([e for e in events if local_day(e, spec) in season], aggregation.column)
+        return float(inside) / len(season) / (float(whole) / window)
+    if kind == "trend":
+        recent = [e for e in events if (as_of - local_day(e, spec)).days < aggregation.short]
+        return float(activity(recent, aggregation.column)) / aggregation.short / (float(whole) / window)
+    raise AssertionError(kind)
+
+
+def value(aggregation, events, spec, as_of, window=None, wheres=None):
     """Value of an aggregation over the events of one window."""
     kind = aggregation.kind
     column = getattr(aggregation, "column", None)
@@ -69,7 +127,7 @@ def value(aggregation, events, spec, as_of):
         return min(counts, key=lambda c: (-counts[c], c)) if counts else None
     if kind == "quantile":
         return sorted(values)[math.floor(aggregation.q * (len(values) - 1))] if values else None
-    raise AssertionError(kind)
+    return rhythm(aggregation, events, spec, as_of, window, wheres)
 
 
 def snapshots(spec, events, days, wheres):
@@ -86,7 +144,9 @@ def snapshots(spec, events, days, wheres):
             if as_of < first:
                 continue
             rows[(*key, as_of)] = {
-                f.name: value(f.aggregation, window_events(own, spec, as_of, f.window, wheres.get(f.aggregation.where)), spec, as_of)
+                f.name: value(
+                    f.aggregation, window_events(own, spec, as_of, f.window, wheres.get(f.aggregation.where)), spec, as_of, f.window, wheres
+                )
                 for f in spec.features
             }
     return rows

@@ -261,7 +261,8 @@ def test_rows_that_cannot_train_are_named(spark, tmp_path, rows, schema, message
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": ["x"], "leave_out": ["y"]}, "both given"),
+        ({"features": ["x"], "leave_out": ["y"]}, "of features, leave_out and selection one is given"),
+        ({"features": ["x"], "selection": "decisions"}, "of features, leave_out and selection one is given"),
         ({"features": ["malignant"]}, "it is no feature"),
         ({"features": ["x", "x"]}, "name a column twice"),
         ({"tuning": {"kind": "grid", "metric": "auc", "parameters": {"c": [1]}}}, "tuning needs folds"),
@@ -326,3 +327,21 @@ def test_the_command_line_prints_the_model_and_its_figures(spark, tmp_path, capf
     assert (code, status["status"]) == (0, "completed")
     assert status["model"]["uri"] == "models:/cancer/1"
     assert status["test"]["auc"] > 0.9
+
+
+def test_the_kept_columns_of_a_selection_are_the_features(spark, tmp_path):
+    source = Tables(spark, str(tmp_path / "in"))
+    decided = [("mean_radius", True), ("worst_area", False), ("mean_texture", True)]
+    spec = model_trainer.training_tables.TableSpec()
+    source.replace("decisions", spark.createDataFrame(decided, "`column` string, kept boolean"), rows=None, metadata={}, spec=spec)
+    chosen = Config.model_validate({**CONF, "selection": "decisions"})
+    assert chosen.tables_read == ("cancer", "decisions")
+    names = model_trainer.training_tables.feature_names
+    assert names(chosen, ["patient", "malignant", *FEATURES], source) == ["mean_radius", "mean_texture"]
+    with pytest.raises(ColumnError, match="'mean_texture' not found in table 'cancer'; selection 'decisions' keeps it"):
+        names(chosen, ["patient", "malignant", "mean_radius"], source)
+    with pytest.raises(ConfigError, match="keeps 'mean_radius', which is a key, the label or the weight"):
+        names(chosen.model_copy(update={"label": "mean_radius"}), ["patient", *FEATURES], source)
+    source.replace("mine", spark.range(2), rows=None, metadata={}, spec=spec)
+    with pytest.raises(ColumnError, match="'column' not found in table 'mine', which is no table of decisions"):
+        names(chosen.model_copy(update={"selection": "mine"}), list(FEATURES), source)

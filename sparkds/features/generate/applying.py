@@ -12,18 +12,24 @@ from typing import Any, Final
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkds.errors import ColumnError, TableError
+from sparkds.errors import ColumnError, ConfigError, TableError
 from sparkds.features.generate.derivation import Derivation, Output
 from sparkds.features.generate.expressions import Inputs
 from sparkds.features.generate.fitted_state import FittedState
 from sparkds.features.generate.generation import Generation
 from sparkds.features.generate.known_labels import with_known_labels
+from sparkds.features.generate.text_steps import with_components, with_previous, with_weights
 from sparkds.sql import quoted
 
 Step = Callable[[DataFrame, Any, Inputs, Mapping[str, Any]], DataFrame]
 """Gives the frame with every row and column it had, in any order of rows, and the columns that `outputs` of the derivation reads."""
 
-STEPS: Final[dict[str, Step]] = {"target_encoding": with_known_labels}
+STEPS: Final[dict[str, Step]] = {
+    "target_encoding": with_known_labels,
+    "time_since_previous": with_previous,
+    "tf_idf": with_weights,
+    "text_svd": with_components,
+}
 """Kind to its step of frames, for kinds whose columns do not follow from the row alone."""
 
 
@@ -32,7 +38,9 @@ def inputs_of(generation: Generation, frame: DataFrame, where: str = "the frame"
     return Inputs(dict(frame.dtypes), generation.fit.sql if generation.fit else "false", where)
 
 
-def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]) -> DataFrame:
+def derived_frame(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None = None
+) -> DataFrame:
     """Frame with the derived columns behind its own, in the order of the declaration.
 
     Parameters
@@ -42,6 +50,8 @@ def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str,
         Of the columns that the states were fitted on; any rows.
     states : mapping of title to FittedState
         Of every derivation that fits anything.
+    steps : mapping of kind to Step, optional
+        Steps of frames from outside, beside `STEPS`.
 
     Returns
     -------
@@ -56,22 +66,24 @@ def derived_frame(generation: Generation, frame: DataFrame, states: Mapping[str,
         The state of a derivation is absent.
     """
     own = frame.columns
-    frame, made = _derived(generation, frame, states)
+    frame, made = _derived(generation, frame, states, steps)
     names = [output.name for derivation in generation.derivations for output in made[derivation.title]]
     return frame.select(*(F.col(quoted(name)) for name in (*own, *names)))
 
 
-def outputs_of(generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]) -> dict[str, tuple[Output, ...]]:
+def outputs_of(
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None = None
+) -> dict[str, tuple[Output, ...]]:
     """Derived columns by title of their derivation; raises as `derived_frame`."""
-    return _derived(generation, frame, states)[1]
+    return _derived(generation, frame, states, steps)[1]
 
 
 def _derived(
-    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState]
+    generation: Generation, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None
 ) -> tuple[DataFrame, dict[str, tuple[Output, ...]]]:
     made: dict[str, tuple[Output, ...]] = {}
     for level in generation.levels:
-        frame = with_level(generation, frame, level, states, made)
+        frame = with_level(generation, frame, level, states, made, steps)
     return frame, made
 
 
@@ -81,6 +93,7 @@ def with_level(
     level: Sequence[Derivation],
     states: Mapping[str, FittedState],
     made: dict[str, tuple[Output, ...]],
+    steps: Mapping[str, Step] | None = None,
 ) -> DataFrame:
     """Frame with the columns of one level behind its own; `made` receives them by title."""
     own = frame.columns
@@ -89,8 +102,8 @@ def with_level(
     for derivation in level:
         derivation.check(of)
         state = _state(derivation, of, states)
-        if not derivation.in_one_row:
-            frame = STEPS[derivation.kind](frame, derivation, of, state)
+        if derivation.stepped:
+            frame = _step(derivation, steps)(frame, derivation, of, state)
         own_outputs = derivation.outputs(of, state)
         made[derivation.title] = own_outputs
         outputs += own_outputs
@@ -99,6 +112,15 @@ def with_level(
         *(F.col(quoted(name)) for name in own),
         *(F.expr(f"cast({output.sql} as {output.dtype})").alias(output.name) for output in outputs),
     )
+
+
+def _step(derivation: Derivation, steps: Mapping[str, Step] | None) -> Step:
+    known = {**STEPS, **(steps or {})}
+    if derivation.kind not in known:
+        raise ConfigError(
+            f"'{derivation.title}' is composed with another domain; run it in the feature job, or pass a step for {derivation.kind}"
+        )
+    return known[derivation.kind]
 
 
 def hold_apart(own: Sequence[str], outputs: Sequence[Output]) -> None:

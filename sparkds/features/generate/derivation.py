@@ -55,12 +55,36 @@ class Grouped:
         More different keys are refused.
     what : str
         What the keys are, in messages: ``vocabulary of 'colour'``.
+    least : int
+        Keys of fewer rows are left out before they are counted.
     """
 
     keys: str
     values: Mapping[str, str]
     most: int
     what: str
+    least: int = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of the training slice for a fit on the driver: the rows with the smallest hashes, the same under any partitioning.
+
+    Attributes
+    ----------
+    value : str
+        SQL of an array of texts; rows where it is empty take no part.
+    by : tuple of str
+        SQL whose values are hashed with the seed (Spark's xxhash64); equal hashes go by the value.
+    rows : int
+        Size; all rows if there are fewer.
+    seed : int
+    """
+
+    value: str
+    by: tuple[str, ...]
+    rows: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -72,13 +96,23 @@ class Fits:
     values : mapping of name to SQL
         One aggregate over the training slice each, giving what JSON knows.
     groups : mapping of name to Grouped
+    samples : mapping of name to Sample
+    given : str
+        What has to be given from outside the frame, e.g. ``the dates of table 'holidays'``; empty for nothing.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, Grouped] = field(default_factory=dict)
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    given: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.values or self.groups)
+        return bool(self.reads or self.given)
+
+    @property
+    def reads(self) -> bool:
+        """Whether the training slice is read."""
+        return bool(self.values or self.groups or self.samples)
 
 
 NOTHING = Fits()
@@ -95,11 +129,16 @@ class Fitted:
     values : mapping of name to value
     groups : mapping of name to rows
         Each row has ``key`` and the values of its `Grouped`, in ascending order of the key's code points, null first.
+    samples : mapping of name to the texts of each row
+    given : object
+        What was given from outside.
     """
 
     n_rows: int
     values: Mapping[str, Any]
     groups: Mapping[str, Sequence[Mapping[str, Any]]]
+    samples: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    given: Any = None
 
 
 class Derivation(Declaration):
@@ -116,8 +155,18 @@ class Derivation(Declaration):
 
     @property
     def in_one_row(self) -> bool:
-        """Whether its columns follow from the row alone; otherwise `applying.STEPS` has a step of frames for its kind."""
+        """Whether its columns follow from the row alone, so that other rows need not be derived again."""
         return True
+
+    @property
+    def stepped(self) -> bool:
+        """Whether its expressions read columns that a step of frames makes before; `applying.STEPS` has those of this domain."""
+        return not self.in_one_row
+
+    @property
+    def given(self) -> str:
+        """What it takes from outside the frame when it is fitted, e.g. ``the dates of table 'holidays'``; empty for nothing."""
+        return ""
 
     @property
     def title(self) -> str:

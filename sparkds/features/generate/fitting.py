@@ -5,7 +5,8 @@ Takes a generation and a frame and gives a state for every derivation that fits 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from pyspark.errors import AnalysisException, ParseException
@@ -14,8 +15,8 @@ from pyspark.sql import functions as F
 
 from sparkds import collect
 from sparkds.errors import ConfigError, DataError
-from sparkds.features.generate.applying import inputs_of, with_level
-from sparkds.features.generate.derivation import Derivation, Fits, Fitted, Grouped
+from sparkds.features.generate.applying import Step, inputs_of, with_level
+from sparkds.features.generate.derivation import Derivation, Fits, Fitted, Grouped, Sample
 from sparkds.features.generate.fitted_state import FittedState, serving
 from sparkds.features.generate.generation import Generation
 
@@ -31,6 +32,8 @@ def fitted_states(
     refit: bool = False,
     fitted_on: str = "",
     where: str = "the frame",
+    given: Given | None = None,
+    steps: Mapping[str, Step] | None = None,
 ) -> dict[str, FittedState]:
     """State of every derivation that has one, fitted on the training slice only.
 
@@ -47,6 +50,10 @@ def fitted_states(
         Table and version of `frame`, kept with the states.
     where : str
         Name of the frame in messages.
+    given : callable, optional
+        Gives a derivation what it needs from outside the frame; asked only when it is fitted.
+    steps : mapping of kind to Step, optional
+        Steps of frames from outside, beside `applying.STEPS`.
 
     Returns
     -------
@@ -83,15 +90,18 @@ def fitted_states(
             else:
                 states[derivation.title] = found
         if asked:
-            if generation.fit is None:
-                raise ConfigError(
-                    f"'{next(iter(asked))}' is fitted, but no training slice is declared; give fit, e.g. fit: {{until: 2026-03-31}}"
-                )
-            generation.fit.check(of.types, where)
-            _check_predicate(current, generation.fit.where)
-            passes = fit_passes(
-                current.where(F.expr(generation.fit.sql)), {t: fits for t, (_, fits) in asked.items()}, generation.fit.overlap_sql
-            )
+            brought = {title: _brought(derivation, fits, given) for title, (derivation, fits) in asked.items() if fits.given}
+            passes = {title: Fitted(0, {}, {}) for title in asked}
+            reading = {title: fits for title, (_, fits) in asked.items() if fits.reads}
+            if reading:
+                if generation.fit is None:
+                    raise ConfigError(
+                        f"'{next(iter(reading))}' is fitted, but no training slice is declared; give fit, e.g. fit: {{until: 2026-03-31}}"
+                    )
+                generation.fit.check(of.types, where)
+                _check_predicate(current, generation.fit.where)
+                passes |= fit_passes(current.where(F.expr(generation.fit.sql)), reading, generation.fit.overlap_sql)
+            passes = {title: replace(fitted, given=brought.get(title)) for title, fitted in passes.items()}
             for title, (derivation, _) in asked.items():
                 version = 1 + max((state.version for state in kept if state.derivation == title), default=0)
                 states[title] = FittedState(
@@ -102,11 +112,21 @@ def fitted_states(
                     {column: of.dtype(column) for column in derivation.inputs},
                     derivation.state(passes[title]),
                     passes[title].n_rows,
-                    fitted_on,
-                    generation.fit.sql,
+                    fitted_on if title in reading else "",
+                    generation.fit.sql if generation.fit is not None and title in reading else "",
                 )
-        current = with_level(generation, current, level, states, {})
+        current = with_level(generation, current, level, states, {}, steps)
     return states
+
+
+Given = Callable[[Derivation], Any]
+"""Gives a derivation what it needs from outside the frame."""
+
+
+def _brought(derivation: Derivation, fits: Fits, given: Given | None) -> Any:
+    if given is None:
+        raise ConfigError(f"'{derivation.title}' needs {fits.given}, which nobody gives; run it in the feature job, or pass given")
+    return given(derivation)
 
 
 def _check_predicate(frame: DataFrame, where: str | None) -> None:
@@ -153,32 +173,46 @@ def fit_passes(rows: DataFrame, asked: Mapping[str, Fits], overlap: str | None =
         raise DataError("the training slice has no rows, so that nothing can be fitted; look at fit.until and fit.where")
     found = {sql: told[f"v{i}"] for i, sql in enumerate(values)}
     by_group = _grouped_pass(rows, [group for fits in asked.values() for group in fits.groups.values()])
+    sampled = {sample: _sampled(rows, sample) for sample in dict.fromkeys(s for fits in asked.values() for s in fits.samples.values())}
     return {
         title: Fitted(
             told["n"],
             {name: found[sql] for name, sql in fits.values.items()},
-            {name: by_group[group.keys, tuple(group.values.items())] for name, group in fits.groups.items()},
+            {name: by_group[group.keys, tuple(group.values.items()), group.least] for name, group in fits.groups.items()},
+            {name: sampled[sample] for name, sample in fits.samples.items()},
         )
         for title, fits in asked.items()
     }
 
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
+def _sampled(rows: DataFrame, sample: Sample) -> list[list[str]]:
+    """Texts of the sampled rows; each task keeps no more rows than the sample has."""
+    at = f"xxhash64({sample.seed}, {', '.join(sample.by)})"
+    told = rows.select(F.expr(sample.value).alias("value"), F.expr(at).alias("at")).where(F.size("value") > 0)
+    table = collect.training_rows(told.orderBy("at", "value").limit(sample.rows), most=sample.rows)
+    texts: list[list[str]] = table.column("value").to_pylist()
+    return texts
+
+
+Key = tuple[str, tuple[tuple[str, str], ...], int]
 
 
 def _grouped_pass(rows: DataFrame, groups: Sequence[Grouped]) -> dict[Key, list[dict[str, Any]]]:
     """Rows of every grouped fit: each row of the slice is told once for each of its keys, reduced before anything moves."""
     if not groups:
         return {}
-    keys = list(dict.fromkeys(group.keys for group in groups))
-    values = list(dict.fromkeys((keys.index(group.keys), sql) for group in groups for sql in group.values.values()))
-    told = ", ".join(f"transform({sql}, k -> named_struct('fit', {i}, 'key', k))" for i, sql in enumerate(keys))
+    keys = list(dict.fromkeys((group.keys, group.least) for group in groups))
+    values = list(dict.fromkeys((keys.index((group.keys, group.least)), sql) for group in groups for sql in group.values.values()))
+    told = ", ".join(f"transform({sql}, k -> named_struct('fit', {i}, 'key', k))" for i, (sql, _) in enumerate(keys))
     counted = rows.select("*", F.expr(f"explode(concat({told}))").alias(FIT))
     grouped = counted.groupBy(F.col(f"{FIT}.fit").alias("fit"), F.col(f"{FIT}.key").alias("key")).agg(
         *(F.expr(f"{sql} filter (where {FIT}.fit = {i})").alias(f"v{n}") for n, (i, sql) in enumerate(values)),
         F.count(F.lit(1)).alias("n"),
     )
-    most = {i: max(group.most for group in groups if group.keys == sql) for i, sql in enumerate(keys)}
+    kept = " or ".join(f"fit = {i} and n >= {least}" for i, (_, least) in enumerate(keys))
+    if any(least > 1 for _, least in keys):
+        grouped = grouped.where(kept)
+    most = {i: max(group.most for group in groups if (group.keys, group.least) == told) for i, told in enumerate(keys)}
     try:
         found = collect.small_rows(grouped, most=sum(most.values()))
     except DataError:
@@ -186,7 +220,7 @@ def _grouped_pass(rows: DataFrame, groups: Sequence[Grouped]) -> dict[Key, list[
     else:
         counts = {i: sum(row["fit"] == i for row in found) for i in range(len(keys))}
     for group in groups:
-        n = counts.get(keys.index(group.keys), 0)
+        n = counts.get(keys.index((group.keys, group.least)), 0)
         if n > group.most:
             raise DataError(
                 f"{group.what} has {n} different values in the training slice, more than the declared {group.most}; "
@@ -195,10 +229,10 @@ def _grouped_pass(rows: DataFrame, groups: Sequence[Grouped]) -> dict[Key, list[
     in_order = sorted(found, key=lambda row: (row["key"] is not None, row["key"] or ""))
     told_rows: dict[Key, list[dict[str, Any]]] = {}
     for group in groups:
-        i = keys.index(group.keys)
+        i = keys.index((group.keys, group.least))
         at = {name: f"v{values.index((i, sql))}" for name, sql in group.values.items()}
         own = [row for row in in_order if row["fit"] == i]
-        told_rows[group.keys, tuple(group.values.items())] = [
+        told_rows[group.keys, tuple(group.values.items()), group.least] = [
             {"key": row["key"], **{name: row[place] for name, place in at.items()}} for row in own
         ]
     return told_rows

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from sparkds.declaration import Declaration
+from sparkds.features.generate.calendar import Calendar, Holiday, TimeSincePrevious
 from sparkds.features.generate.categorical import Frequency, OneHot
 from sparkds.features.generate.derivation import Derivation
 from sparkds.features.generate.fitted_state import FittedState
@@ -22,9 +23,13 @@ from sparkds.features.generate.interactions import Difference, Polynomials, Prod
 from sparkds.features.generate.numeric import Clip, Log1p, QuantileBins, Standardise
 from sparkds.features.generate.slices import NullGate, Slice
 from sparkds.features.generate.target_encoding import TargetEncoding
+from sparkds.features.generate.text import Embedding, TextSvd, TfIdf
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from sparkds.features.generate.applying import Step
+    from sparkds.features.generate.fitting import Given
 
 AnyDerivation = Annotated[
     Ratio
@@ -38,8 +43,14 @@ AnyDerivation = Annotated[
     | Clip
     | Standardise
     | QuantileBins  # numeric
-    | Impute,
+    | Impute
     # -- kinds of temporal and text
+    | Calendar
+    | Holiday
+    | TimeSincePrevious
+    | TfIdf
+    | TextSvd
+    | Embedding,
     Field(discriminator="kind"),
 ]
 """Every kind of derivation; the registry."""
@@ -124,18 +135,25 @@ class Generation(Declaration):
         return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
     def fitted(
-        self, frame: DataFrame, *, kept: Iterable[FittedState] = (), refit: bool = False, fitted_on: str = ""
+        self,
+        frame: DataFrame,
+        *,
+        kept: Iterable[FittedState] = (),
+        refit: bool = False,
+        fitted_on: str = "",
+        given: Given | None = None,
+        steps: Mapping[str, Step] | None = None,
     ) -> dict[str, FittedState]:
         """State of every derivation that has one; see `sparkds.features.generate.fitting.fitted_states`."""
         from sparkds.features.generate.fitting import fitted_states
 
-        return fitted_states(self, frame, kept=kept, refit=refit, fitted_on=fitted_on)
+        return fitted_states(self, frame, kept=kept, refit=refit, fitted_on=fitted_on, given=given, steps=steps)
 
-    def applied(self, frame: DataFrame, states: Mapping[str, FittedState]) -> DataFrame:
+    def applied(self, frame: DataFrame, states: Mapping[str, FittedState], steps: Mapping[str, Step] | None = None) -> DataFrame:
         """Frame with the derived columns behind its own; see `sparkds.features.generate.applying.derived_frame`."""
         from sparkds.features.generate.applying import derived_frame
 
-        return derived_frame(self, frame, states)
+        return derived_frame(self, frame, states, steps)
 
 
 def levels_of(derivations: Iterable[Derivation]) -> tuple[tuple[Derivation, ...], ...]:

@@ -9,13 +9,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-# one line a stage, in the order of the road
 from sparkds.jobs.stages.generate import GenerateStage
+from sparkds.jobs.stages.history import HistoryStage
+from sparkds.jobs.stages.leakage import LeakageStage
+from sparkds.jobs.stages.profile import ProfileStage
 from sparkds.jobs.stages.register import RegisterStage
+from sparkds.jobs.stages.select import SelectStage
+from sparkds.jobs.stages.training_set import TrainingSetStage
 from sparkds.jobs.stages.windows import WindowsStage
 
 AnyStage = Annotated[
-    # one line a stage, in the order of the road
-    WindowsStage | GenerateStage | RegisterStage,
+    ProfileStage | WindowsStage | HistoryStage | GenerateStage | TrainingSetStage | SelectStage | LeakageStage | RegisterStage,
     Field(discriminator="kind"),
 ]

@@ -19,12 +19,14 @@ from sparkds import collect
 from sparkds.commits import Commit
 from sparkds.days import days_between
 from sparkds.errors import ColumnError, SparkdsError, TableError
+from sparkds.features.generate.calendar import Holiday
 from sparkds.features.generate.derivation import Output
 from sparkds.features.generate.fitted_state import COLUMNS, FittedState
 from sparkds.features.generate.generation import Generation
 from sparkds.features.generate.imputation import Impute
 from sparkds.features.registry.lineage import Origin, Source
 from sparkds.jobs.stages.feature_versions import JOB, feature_version
+from sparkds.jobs.stages.outside import Outside, outside
 from sparkds.jobs.stages.stage import Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sql import quoted
@@ -65,6 +67,9 @@ class GenerateStage(Stage, Generation):
         Columns of the table that are written too, besides keys and times; all if absent.
     refit : bool
         Fit everything again, as new versions, and write all rows again.
+    tracking : str, optional
+        MLflow tracking address of the models of embeddings; ``MLFLOW_TRACKING_URI``, the workspace, or a store below the output
+        directory if absent.
     """
 
     kind: Literal["generate"] = "generate"
@@ -73,6 +78,7 @@ class GenerateStage(Stage, Generation):
     keys: tuple[str, ...] = Field(default=(), description="columns that name the entity; the job's keys if absent")
     carry: tuple[str, ...] | None = Field(default=None, description="columns written besides keys, times and derived ones; all if absent")
     refit: bool = Field(default=False, description="fit everything again, as new versions")
+    tracking: str | None = Field(default=None, description="MLflow tracking address of the models of embeddings")
 
     @property
     def generation(self) -> Generation:
@@ -82,6 +88,10 @@ class GenerateStage(Stage, Generation):
     def written(self, config: Config) -> str:
         """Table written."""
         return self.name or f"{self.table or config.name}_generated"
+
+    def tables_read(self, config: Config) -> tuple[str, ...]:
+        """Tables of holidays."""
+        return tuple(dict.fromkeys(d.table for d in self.derivations if isinstance(d, Holiday) and d.table is not None))
 
     def tables_needed(self, config: Config) -> tuple[str, ...]:
         """The feature table."""
@@ -93,25 +103,31 @@ class GenerateStage(Stage, Generation):
 
     def state_tables(self, config: Config) -> tuple[str, ...]:
         """States, where anything is fitted."""
-        return (f"{self.written(config)}_states",) if self.fit else ()
+        return (f"{self.written(config)}_states",) if self.keeps_states else ()
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether anything is fitted, on rows or from outside."""
+        return self.fit is not None or any(derivation.given for derivation in self.derivations)
 
     def origins(self, place: Place, table: str) -> Mapping[str, Origin]:
         """Derived columns, from the columns that they are derived of."""
         if table != self.written(place.config):
             return {}
-        run = _Run(self, place)
-        states = run.generation.fitted(run.frame, kept=run.kept())
-        hashes = run.generation.hashes()
-        return {
-            output.name: Origin(
-                "",
-                output.comment,
-                hashes[derivation.title],
-                tuple(Source(run.table if column in run.frame.columns else table, column) for column in derivation.inputs),
-            )
-            for derivation in run.generation.derivations
-            for output in run.outputs(states)[derivation.title]
-        }
+        with outside(place, self.tracking) as beside:
+            run = _Run(self, place, beside)
+            states = run.generation.fitted(run.frame, kept=run.kept(), given=beside.given, steps=beside.steps)
+            hashes = run.generation.hashes()
+            return {
+                output.name: Origin(
+                    "",
+                    output.comment,
+                    hashes[derivation.title],
+                    tuple(Source(run.table if column in run.frame.columns else table, column) for column in derivation.inputs),
+                )
+                for derivation in run.generation.derivations
+                for output in run.outputs(states)[derivation.title]
+            }
 
     def run(self, place: Place) -> StageResult:
         """Fit, derive, hold the gate, write.
@@ -123,13 +139,15 @@ class GenerateStage(Stage, Generation):
         GateError
             Critical features are null too often; nothing is written.
         """
-        return _Run(self, place).result()
+        with outside(place, self.tracking) as beside:
+            return _Run(self, place, beside).result()
 
 
 class _Run:
     """One run: what it found, decided and wrote."""
 
-    def __init__(self, stage: GenerateStage, place: Place) -> None:
+    def __init__(self, stage: GenerateStage, place: Place, beside: Outside) -> None:
+        self.beside = beside
         self.stage, self.place, self.output, self.generation = stage, place, place.output, stage.generation
         self.table = stage.table or _newest_version(place)
         self.name = stage.written(place.config)
@@ -156,9 +174,10 @@ class _Run:
         if days != [] or (commit is not None and commit.metadata.get("gate") != gate):
             with _named(self.table):
                 shares = self._hold(rows if days != [] else self._rows(states, lead, None))
-        if self.stage.fit:
+        if self.stage.keeps_states:
             tables.append(self._write_states(kept, states))
         warnings = [told for d in self.generation.derivations if d.title in states for told in d.warnings(states[d.title].state)]
+        warnings += self.beside.warnings
         if days == []:
             tables.insert(0, TableResult(self.name, self.output.version(self.name), 0))
         else:
@@ -190,7 +209,7 @@ class _Run:
 
     def kept(self) -> list[FittedState]:
         """States that are there."""
-        if not self.stage.fit or not self.output.exists(self.states_name):
+        if not self.stage.keeps_states or not self.output.exists(self.states_name):
             return []
         frame = self.output.read(self.states_name)
         other = [name for name, dtype in COLUMNS.items() if dict(frame.dtypes).get(name) != dtype]
@@ -205,13 +224,22 @@ class _Run:
         from sparkds.features.generate.fitting import fitted_states
 
         on = f"{self.table}@{self.version}"
-        return fitted_states(self.generation, self.frame, kept=kept, refit=self.stage.refit, fitted_on=on, where=f"table '{self.table}'")
+        return fitted_states(
+            self.generation,
+            self.frame,
+            kept=kept,
+            refit=self.stage.refit,
+            fitted_on=on,
+            where=f"table '{self.table}'",
+            given=self.beside.given,
+            steps=self.beside.steps,
+        )
 
     def outputs(self, states: Mapping[str, FittedState]) -> dict[str, tuple[Output, ...]]:
         """Derived columns by derivation."""
         from sparkds.features.generate.applying import outputs_of
 
-        return outputs_of(self.generation, self.frame, states)
+        return outputs_of(self.generation, self.frame, states, self.beside.steps)
 
     def _definition(self, lead: tuple[str, ...], states: Mapping[str, FittedState]) -> str:
         """Hash of what the rows hang on beside the table: derivations, columns carried, versions of the states."""
@@ -239,7 +267,7 @@ class _Run:
         from pyspark.sql import functions as F
 
         frame = self.frame if not days else self.frame.where(F.col("as_of").isin(days))
-        derived = self.generation.applied(frame, states)
+        derived = self.generation.applied(frame, states, self.beside.steps)
         names = (*lead, *derived.columns[len(frame.columns) :])
         return derived.select(*(F.col(quoted(name)) for name in names))
 
