@@ -1,5 +1,7 @@
 """What declarations of derivations refuse, how their columns are named, and which types hold their results; no Spark."""
 
+import subprocess
+import sys
 from datetime import date
 from itertools import product
 
@@ -202,3 +204,13 @@ def test_a_label_of_one_fold_only_teaches_nothing():
         encoding.state(Fitted(3, {"n_0": 3, "n_1": 0, "sum_0": 1.0, "sum_1": None}, {"values_0": []}))
     with pytest.raises(DataError, match="label 'x' is null in all 3 training rows"):
         encoding.state(Fitted(3, {"n_0": 0, "n_1": 0, "sum_0": None, "sum_1": None}, {"values_0": []}))
+
+
+def test_declarations_need_no_spark():
+    code = (
+        "import sys\n"
+        "for name in ('pyspark', 'pandas', 'yaml', 'pyarrow'): sys.modules[name] = None\n"
+        "from sparkds.features.generate import Generation, Ratio\n"
+        "Generation(derivations=(Ratio(numerator='a', denominator='b', zero='null'),)).hashes()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""

@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import warnings
 from collections import Counter
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -194,7 +195,9 @@ def test_numeric_kinds_equal_numpy(got):
 
 def test_bins_equal_scikit_learn_and_ties_leave_fewer_of_them(got, states):
     discretizer = KBinsDiscretizer(5, encode="ordinal", strategy="quantile", quantile_method="linear", subsample=None)
-    discretizer.fit(np.array(training("x")).reshape(-1, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that ties leave fewer bins
+        discretizer.fit(np.array(training("x")).reshape(-1, 1))
     assert_close(got["x_bin"], each(lambda v: int(discretizer.transform([[v]])[0, 0]), "x"))
     edges = np.unique(np.quantile(np.array(training("n")), [0.2, 0.4, 0.6, 0.8]))
     edges = edges[edges != min(training("n"))]

@@ -1,13 +1,15 @@
 """The stage generate: what it writes and keeps, what a second run leaves alone, and what stops it before anything is written."""
 
 import json
+import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from sparkds import cli
 from sparkds.errors import ColumnError, ConfigError, DataError, GateError, TableError
-from sparkds.tables import Tables
-from tests.jobs.test_feature_engineering_pipeline import conf, day, go, orders, until, write_csv
+from sparkds.tables import Tables, TableSpec
+from tests.jobs.test_feature_engineering_pipeline import CONF, conf, day, go, orders, until, write_csv
 
 DERIVATIONS = [
     {"kind": "impute", "columns": ["amount_mean_2d"], "strategy": "median", "indicator": True},
@@ -23,9 +25,13 @@ STAGE = {
 }
 
 
-def settings(*, windows=True, **changes):
+def plain(*, windows=True, **changes):
     stages = [*([{"kind": "windows"}] if windows else []), {**STAGE, **changes}]
-    return conf(aggregations=[{"kind": "count"}, {"kind": "mean", "column": "amount"}], rfm=None, stages=stages)
+    return {"aggregations": [{"kind": "count"}, {"kind": "mean", "column": "amount"}], "rfm": None, "stages": stages}
+
+
+def settings(**changes):
+    return conf(**plain(**changes))
 
 
 def rows(spark, root, out="out", name="features_generated"):
@@ -33,12 +39,42 @@ def rows(spark, root, out="out", name="features_generated"):
     return frame.columns, sorted(map(tuple, frame.collect()), key=repr)
 
 
+def write_features(spark, root, days):
+    """Feature table of some days, as the stage windows leaves it."""
+    rng = random.Random(4)
+    told = [
+        (
+            f"c{k}",
+            d,
+            datetime(d.year, d.month, d.day, tzinfo=UTC) + timedelta(days=1),
+            True,
+            k % 3,
+            k % 3 + rng.randrange(3),
+            rng.choice([None, k + 0.5]),
+        )
+        for d in map(day, (5, 6, 7, 8))
+        for k in range(9)
+    ]
+    frame = spark.createDataFrame(
+        [row for row in told if row[1] in days],
+        "customer string, as_of date, known_at timestamp, complete boolean, event_count_2d bigint, event_count_5d bigint, amount_mean_2d double",
+    )
+    Tables(spark, str(root / "out")).replace(
+        "features",
+        frame,
+        rows={"as_of": days},
+        metadata={"as_of": [d.isoformat() for d in days]},
+        spec=TableSpec(columns={"known_at": "instant from which the row is known: midnight after as_of"}, keys=("customer", "as_of")),
+    )
+
+
 @pytest.fixture(scope="module")
 def made(spark, tmp_path_factory):
-    """Days 5 to 8 in one run."""
+    """Four days in one run."""
     root = tmp_path_factory.mktemp("made")
-    write_csv(root / "in", until(orders(), day(8)))
-    return root, go(spark, root, settings=settings(), start=day(5), end=day(8))
+    (root / "in").mkdir()
+    write_features(spark, root, [day(i) for i in (5, 6, 7, 8)])
+    return root, go(spark, root, settings=settings(windows=False))
 
 
 def test_a_run_writes_features_and_states_and_tells_them(spark, made):
@@ -70,17 +106,29 @@ def test_a_run_writes_features_and_states_and_tells_them(spark, made):
 
 
 def test_a_second_run_writes_nothing_and_new_days_only_theirs(spark, tmp_path):
-    write_csv(tmp_path / "in", until(orders(), day(7)))
-    first = go(spark, tmp_path, settings=settings(), start=day(5), end=day(7))
-    again = go(spark, tmp_path, settings=settings(), start=day(5), end=day(7))
+    (tmp_path / "in").mkdir()
+    write_features(spark, tmp_path, [day(5), day(6)])
+    first = go(spark, tmp_path, settings=settings(windows=False))
+    again = go(spark, tmp_path, settings=settings(windows=False))
     assert again.sections["generate"]["days"] == []
-    assert {t.name: t.version for t in again.tables} == {t.name: t.version for t in first.tables}
-    write_csv(tmp_path / "in", until(orders(), day(8)))
-    daily = go(spark, tmp_path, settings=settings())
-    assert daily.sections["generate"]["days"] == [day(8)]
+    assert again.sections["generate"]["null_shares"] == first.sections["generate"]["null_shares"]
+    assert {t.name: (t.version, t.rows) for t in again.tables} == {t.name: (t.version, 0) for t in first.tables}
+    write_features(spark, tmp_path, [day(7)])
+    write_features(spark, tmp_path, [day(8), day(6)])
+    daily = go(spark, tmp_path, settings=settings(windows=False))
+    assert daily.sections["generate"]["days"] == [day(6), day(7), day(8)]
     assert not any(state["fitted"] for state in daily.sections["generate"]["states"].values())
-    go(spark, tmp_path, "whole", settings=settings(), start=day(5), end=day(8))
-    assert rows(spark, tmp_path) == rows(spark, tmp_path, "whole")
+    go(spark, tmp_path, settings=settings(windows=False, name="whole"))
+    assert rows(spark, tmp_path) == rows(spark, tmp_path, name="whole")
+
+
+def test_it_follows_the_windows_of_the_same_run_day_by_day(spark, tmp_path):
+    for i in (6, 7):
+        write_csv(tmp_path / "in", until(orders(), day(i)))
+        done = go(spark, tmp_path, settings=settings(derivations=DERIVATIONS[2:], gate=None))
+        assert done.sections["generate"]["days"] == ("all" if i == 6 else [day(7)])
+    out = Tables(spark, str(tmp_path / "out"))
+    assert out.read("features_generated").count() == out.read("features").count()
 
 
 def test_a_changed_definition_asks_for_a_refit_and_then_all_rows_are_written_again(spark, made):
@@ -119,7 +167,7 @@ def test_the_gate_and_bad_input_stop_a_run_before_anything_is_written(spark, mad
         derivations=[{**DERIVATIONS[0], "columns": ["amount_mean_3d"]}],
     )
     refused(DataError, "the vocabulary of 'customer' has", derivations=[{**DERIVATIONS[2], "most": 2}], gate=None)
-    refused(ColumnError, "derived column 'event_count_2d' clashes", derivations=[{**DERIVATIONS[3], "column": "event_count_2d"}], gate=None)
+    refused(ColumnError, "derived column 'complete' clashes", derivations=[{**DERIVATIONS[3], "column": "complete"}], gate=None)
     refused(
         DataError,
         "the denominator 'event_count_5d' is 0",
@@ -138,8 +186,8 @@ def test_one_stage_runs_from_the_command_line(spark, made, tmp_path, capsys, mon
     root, _ = made
     monkeypatch.setattr(cli.sessions, "session", lambda *_, **__: spark)
     monkeypatch.setattr(type(spark), "stop", lambda _: None)
-    told = settings(windows=False, name="by_hand", carry=["event_count_2d"]).model_dump(mode="json", exclude_defaults=True)
-    (tmp_path / "conf.json").write_text(json.dumps({**told, "stages": [{"kind": "generate", **stage} for stage in told["stages"]]}))
+    told = {**CONF, **plain(windows=False, name="by_hand", carry=["event_count_2d"])}
+    (tmp_path / "conf.json").write_text(json.dumps(told))
     arguments = ["feature_engineering_pipeline", "-i", str(root / "in"), "-o", str(root / "out"), "-c", str(tmp_path / "conf.json")]
     for rows_written in (True, False):
         assert cli.main(arguments) == 0
