@@ -99,8 +99,9 @@ def first_changed_day(before: DataFrame, after: DataFrame, days: Sequence[tuple[
     inside = F.lit(False)
     for low, high in days:
         inside |= F.col("day").between(F.lit(low), F.lit(high))
-    names = [F.col("`" + name.replace("`", "``") + "`") for name in sorted(after.columns)]
-    digest = F.xxhash64(*names).alias("digest")
+    columns = [F.col("`" + name.replace("`", "``") + "`") for name in sorted(after.columns)]
+    # a hash passes over nulls, so every column is hashed with its place first: a null and a value may not change places unseen
+    digest = F.xxhash64(*(F.xxhash64(F.lit(place), column) for place, column in enumerate(columns))).alias("digest")
     sides = (
         before.where(inside)
         .select("day", digest, F.lit(True).alias("old"))
