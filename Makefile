@@ -64,8 +64,11 @@ format: $(READY) ## put the code into shape
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(READY) ## measure features, experiments and scoring against their peers (about 40 minutes)
+bench: $(READY) ## measure features, histories, training sets, profiles, experiments and scoring against their peers (about an hour)
 	$(RUN) $(PY) benchmarks/features.py
+	$(RUN) $(PY) benchmarks/history.py
+	$(RUN) $(PY) benchmarks/training_set.py
+	$(RUN) $(PY) benchmarks/profile.py
 	$(RUN) $(PY) benchmarks/experiments.py --facts 5
 	$(RUN) $(PY) benchmarks/scoring.py
 

@@ -13,7 +13,10 @@ from sparkds.features.history import history_frame, snapshots_of_history_frame
 from tests.features.test_snapshots import DAYS, KEYS, SPEC, explained, frame_of, random_events, rows_of
 
 LAST = date(2026, 4, 20)
-WITH_RFM = SPEC.model_copy(update={"rfm": RFM(value="amount", frequency="orders", order_id="item", monetary="mean", window=5)})
+KINDS = tuple(a for a in SPEC.aggregations if not a.changes_daily or a.counts_from is not None)
+WITH_RFM = SPEC.model_copy(
+    update={"aggregations": KINDS, "rfm": RFM(value="amount", frequency="orders", order_id="item", monetary="mean", window=5)}
+)
 COVERED = [*DAYS, date(2026, 3, 24), date(2026, 4, 1), date(2026, 4, 2), LAST]
 
 

@@ -208,7 +208,7 @@ def test_bins_equal_scikit_learn_and_ties_leave_fewer_of_them(got, states):
     assert_close(got["n_right"], each(lambda v: int(np.searchsorted(edges, v, side="left")), "n"))
     right = MADE.derivations[15]
     told = right.warnings(states[right.title].state)
-    assert told == [f"'{right.title}': ties of column 'n' leave {len(edges) + 1} of 5 bins"]
+    assert f"'{right.title}': ties of column 'n' leave {len(edges) + 1} of 5 bins" in told
 
 
 def filled(name, value):
