@@ -194,7 +194,8 @@ class _Run:
         commit = self.output.last_commit(self.name)
         if commit is None or "through" not in commit.metadata:
             return None
-        self.through = date.fromisoformat(commit.metadata["through"])
+        merged = self._merged_without_metadata() if commit.changed_since else None
+        self.through = date.fromisoformat((merged or commit.metadata)["through"])
         if self.asked.rebuild:
             return None
         if self.extends:
@@ -202,7 +203,6 @@ class _Run:
             return None
         told = commit.metadata
         if commit.changed_since:
-            merged = self._merged_without_metadata()
             if merged is None:
                 self.warnings.append(f"'{self.name}' was changed by another writer; the history is computed again")
                 return None
@@ -211,7 +211,6 @@ class _Run:
         if first != self.stage.first:
             self.warnings.append(f"'{self.name}' began on another day; the history is computed again")
             return None
-        self.through = date.fromisoformat(told["through"])
         return _Stored(first, self.through, int(told["tiles_version"]))
 
     def _merged_without_metadata(self) -> dict[str, Any] | None:
