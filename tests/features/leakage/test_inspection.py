@@ -498,6 +498,7 @@ def wide_frame(spark, n=240, k=1_000):
     return spark.createDataFrame(rows, schema)
 
 
+@pytest.mark.slow
 def test_a_thousand_columns_are_looked_at_in_the_same_passes(spark):
     check = LeakageCheck(
         keys=("k",), label="y", task="binary", split=Split(column="split", by="entity"),
