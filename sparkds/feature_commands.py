@@ -15,8 +15,9 @@ from sparkds import sessions
 from sparkds.errors import ConfigError, SparkdsError, closest
 from sparkds.features.registry.lineage import Source, Step, steps_back
 from sparkds.features.registry.records import FeatureRecord, difference, found
-from sparkds.jobs.registry_table import REGISTRY, records_in
 from sparkds.locations import stand_in
+
+REGISTRY = "feature_registry"
 
 
 @click.group(short_help="Look up registered feature tables: list, show, diff, lineage.")
@@ -37,6 +38,7 @@ def _of_location(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _records(output: str, registry: str, kind: sessions.Kind | None) -> list[FeatureRecord]:
+    from sparkds.jobs.registry_table import records_in
     from sparkds.tables import Tables
 
     return records_in(Tables(sessions.session("sparkds features", kind=kind), stand_in(output)), registry)
