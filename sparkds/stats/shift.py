@@ -62,7 +62,7 @@ def psi(reference: npt.ArrayLike, compared: npt.ArrayLike) -> float:
     Examples
     --------
     >>> round(psi([50, 50], [80, 20]), 3)
-    0.409
+    0.406
     """
     a, b = np.asarray(reference, dtype=np.float64), np.asarray(compared, dtype=np.float64)
     if len(a) < 2 or not a.sum() or not b.sum():
@@ -178,7 +178,7 @@ def share_pvalue(x: float, n: float, y: float, m: float) -> float:
     Examples
     --------
     >>> round(share_pvalue(10, 100, 30, 100), 6)
-    0.000406
+    0.000407
     """
     if not n or not m:
         return math.nan
