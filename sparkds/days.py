@@ -8,10 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
+
+from sparkds.errors import closest
 
 EPOCH = date(1970, 1, 1)
 ONE_DAY = timedelta(days=1)
+
+
+def checked_zone(zone: str | None) -> str | None:
+    """Name of an IANA zone as it is given; None for none.
+
+    Raises
+    ------
+    ValueError
+        There is no zone of that name; the message has the nearest one.
+    """
+    if zone is not None and zone not in available_timezones():
+        raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
+    return zone
 
 
 def day_number(day: date) -> int:

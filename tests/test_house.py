@@ -47,7 +47,7 @@ PROFILE_SKETCHES = {f"features.profile.{sketch}" for sketch in ("distinct", "fre
 ROOMS = {
     # layer 0 and 1: no Spark, no files
     "errors": (set(), set()),
-    "days": (set(), set()),
+    "days": ({"errors"}, set()),
     "sql": (set(), set()),
     "hashing": ({"errors"}, set()),
     "declaration": (set(), {"pydantic"}),

@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from sparkds.days import checked_zone
 from sparkds.declaration import Declaration
-from sparkds.errors import ColumnError, closest
+from sparkds.errors import ColumnError
 from sparkds.features.aggregation import Aggregation, check_windows
 from sparkds.features.aggregations import AnyAggregation, Count, Sum
 from sparkds.features.rfm import RFM
@@ -137,9 +138,7 @@ class FeatureSet(Declaration):
     @field_validator("time_zone", "event_time_zone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in available_timezones():
-            raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
-        return zone
+        return checked_zone(zone)
 
     @field_validator("keys")
     @classmethod

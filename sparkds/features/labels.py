@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sparkds.days import ONE_DAY, days_between, month_ends
+from sparkds.days import ONE_DAY, checked_zone, days_between, month_ends
 from sparkds.declaration import Declaration
 from sparkds.errors import ColumnError, WindowError
-from sparkds.features.point_in_time import check_key, check_time, checked_zone
+from sparkds.features.point_in_time import check_key, check_time
 
 
 class Label(Declaration):

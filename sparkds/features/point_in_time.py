@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
-from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from sparkds.days import checked_zone
 from sparkds.declaration import Declaration
 from sparkds.errors import ColumnError, ConfigError, closest
 
@@ -25,18 +25,6 @@ DAY_SUFFIX: Final = "_from"
 """End of the name under which a history stores the day from which a feature counts days."""
 TIMES: Final = ("timestamp", "timestamp_ntz", "date")
 WHOLE: Final = ("tinyint", "smallint", "int", "bigint")
-
-
-def checked_zone(zone: str | None) -> str | None:
-    """The IANA name of a zone, if it is one.
-
-    Raises
-    ------
-    ValueError
-    """
-    if zone is not None and zone not in available_timezones():
-        raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
-    return zone
 
 
 class Spine(Declaration):

@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping
 from datetime import date
 from typing import Any, ClassVar, Final, Literal, Self
-from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from sparkds.errors import ColumnError, DataError, closest
+from sparkds.days import checked_zone
+from sparkds.errors import ColumnError, DataError
 from sparkds.features.generate.derivation import NOTHING, Derivation, Fits, Fitted, Output, State
 from sparkds.features.generate.expressions import Inputs, double_sql, text_sql
 from sparkds.sql import quoted
@@ -48,9 +48,7 @@ class TimeDerivation(Derivation):
     @field_validator("time_zone", "column_zone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in available_timezones():
-            raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
-        return zone
+        return checked_zone(zone)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Final
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from sparkds.days import checked_zone
 from sparkds.declaration import Declaration
-from sparkds.errors import ColumnError, ConfigError, closest
+from sparkds.errors import ColumnError, ConfigError
 
 STATE_FIELDS: Final = (
     "time",
@@ -123,9 +124,7 @@ class Profile(ProfileOptions):
     @field_validator("time_zone", "event_time_zone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        if zone is not None and zone not in available_timezones():
-            raise ValueError(f"time zone '{zone}' is unknown; give an IANA name{closest(zone, available_timezones())}")
-        return zone
+        return checked_zone(zone)
 
     @property
     def zone(self) -> ZoneInfo:

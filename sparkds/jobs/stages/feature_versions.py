@@ -23,7 +23,6 @@ from sparkds.tables import Tables
 
 LOG = logging.getLogger("sparkds")
 SAME = Change("same")
-JOB = "feature_engineering_pipeline"
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from sparkds.features.generate.fitted_state import COLUMNS, FittedState
 from sparkds.features.generate.generation import Generation
 from sparkds.features.generate.imputation import Impute
 from sparkds.features.registry.lineage import Origin, Source
-from sparkds.jobs.stages.feature_versions import JOB, feature_version
+from sparkds.jobs.stages.feature_versions import feature_version
 from sparkds.jobs.stages.outside import Outside, outside
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sql import quoted
 from sparkds.table_failures import named_failure

@@ -24,8 +24,8 @@ from sparkds.features.feature_set import FeatureSet
 from sparkds.features.registry.definitions import change
 from sparkds.features.registry.lineage import Origin, origins_of
 from sparkds.jobs import feature_tables, history_tables
-from sparkds.jobs.stages.feature_versions import JOB, declaration_of, feature_version
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.feature_versions import declaration_of, feature_version
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sql import quoted
 

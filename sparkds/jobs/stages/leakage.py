@@ -20,7 +20,7 @@ from sparkds.features.leakage.finding import COLUMNS, Finding, counts, found
 from sparkds.features.leakage.leakage_check import LeakageCheck, Task
 from sparkds.features.leakage.report import report, verdict
 from sparkds.features.leakage.states import ALIGNMENT_COLUMNS, AlignmentRow
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.tables import Tables, TableSpec
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sparkds.features.leakage.inspection import Inspection
     from sparkds.jobs.feature_engineering_pipeline import Config
 
-JOB: Final = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 MOST_TOLD: Final = 20
 MOST_IN_STATUS: Final = 50

@@ -21,7 +21,7 @@ from sparkds.days import ONE_DAY, day_of, last_ended, start_of_day
 from sparkds.errors import ColumnError, ConfigError, DataError, TableError
 from sparkds.features.profile.declaration import Profile, ProfileOptions
 from sparkds.jobs import profile_tables
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.locations import Between
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from sparkds.jobs.feature_engineering_pipeline import Config
     from sparkds.tables import Tables
 
-JOB = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 
 

@@ -18,7 +18,7 @@ from sparkds.errors import ConfigError, GateError
 from sparkds.features.select.decisions import counts_by_rule
 from sparkds.features.select.declaration import FeatureSelection
 from sparkds.jobs.selection_tables import SCHEMA, decision_values, selection_spec
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sparkds.features.select.selection import Selection
     from sparkds.jobs.feature_engineering_pipeline import Config
 
-JOB: Final = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 NO_FEATURES: Final = ("as_of", "known_at", "complete", "valid_from", "valid_to", "split")
 """Columns of a training set that are no candidates, unless they are named as features."""

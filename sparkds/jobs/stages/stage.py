@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sparkds.features.registry.lineage import Origin
     from sparkds.jobs.feature_engineering_pipeline import Config
     from sparkds.tables import Tables
+
+JOB: Final = "feature_engineering_pipeline"
+"""What commits of all stages say that they were made by."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sparkds import collect, tracking
-from sparkds.days import last_ended
+from sparkds.days import checked_zone, last_ended
 from sparkds.declaration import Declaration
 from sparkds.errors import ConfigError, DataError, TableError
 from sparkds.features.labels import AnyLabel, Cutoffs, Events
-from sparkds.features.point_in_time import FeatureTable, ResolvedTable, Spine, TrainingSet, checked_zone
+from sparkds.features.point_in_time import FeatureTable, ResolvedTable, Spine, TrainingSet
 from sparkds.jobs import training_set_tables
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.sessions import on_databricks
 from sparkds.tracking import Tracking
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from sparkds.features.training_set_statistics import FeatureStatistics, SpineFacts
     from sparkds.jobs.feature_engineering_pipeline import Config
 
-JOB = "feature_engineering_pipeline"
 LOG = logging.getLogger("sparkds")
 Location = Literal["input", "output"]
 

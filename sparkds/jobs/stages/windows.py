@@ -21,8 +21,8 @@ from sparkds.features.registry.lineage import Origin, origins_of
 from sparkds.features.rfm import MEASURES, RFM, Edges
 from sparkds.features.schedule import Stored, checkpoint_day, days_to_compute
 from sparkds.jobs import feature_tables
-from sparkds.jobs.stages.feature_versions import JOB, Extension, feature_version
-from sparkds.jobs.stages.stage import Place, Stage, StageResult
+from sparkds.jobs.stages.feature_versions import Extension, feature_version
+from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.locations import Between
 from sparkds.sql import quoted
