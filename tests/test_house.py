@@ -102,6 +102,7 @@ ROOMS = {
     "collect": (NUMBERS, {"pyarrow", "pyspark"}),
     "instants": (NUMBERS, {"pyspark"}),
     "hash_columns": ({"hashing"}, {"pyspark"}),
+    "predicates": ({"errors"}, {"pyspark"}),
     "features.arrow": (NUMBERS | STATEMENTS, {"numpy", "pyarrow"}),
     "features.tiles": (NUMBERS | STATEMENTS | {"instants"}, {"pyspark"}),
     "features.snapshots": (
@@ -195,7 +196,15 @@ ROOMS = {
     ),
     "experiments.history": (
         NUMBERS
-        | {"blocks", "collect", "experiments.design", "experiments.experiment", "experiments.measures", "experiments.metric_plan"}
+        | {
+            "predicates",
+            "blocks",
+            "collect",
+            "experiments.design",
+            "experiments.experiment",
+            "experiments.measures",
+            "experiments.metric_plan",
+        }
         | {"experiments.metrics", "experiments.statistics", "experiments.unit_kernel", "experiments.unit_rows", "stats.group_moments"}
         | {"experiments.units"}
         | {"experiments.assignment_columns", "experiments.balance"},
@@ -337,7 +346,7 @@ ROOMS = {
         {"pyspark"},
     ),
     "features.generate.fitting": (
-        NUMBERS | GENERATE_STATEMENTS | {"collect", "features.generate.applying", "features.generate.generation"},
+        NUMBERS | GENERATE_STATEMENTS | {"predicates", "collect", "features.generate.applying", "features.generate.generation"},
         {"pyspark"},
     ),
     # -- rooms of history
@@ -356,9 +365,9 @@ ROOMS = {
     # -- rooms of point in time
     "features.point_in_time": (NUMBERS | {"features.as_of_join"}, {"pydantic"}),
     "features.labels": (NUMBERS | {"features.point_in_time"}, {"pydantic"}),
-    "features.as_of_join": (NUMBERS | {"instants", "features.point_in_time"}, {"pyspark"}),
+    "features.as_of_join": (NUMBERS | {"predicates", "instants", "features.point_in_time"}, {"pyspark"}),
     "features.label_columns": (
-        NUMBERS | {"collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
+        NUMBERS | {"predicates", "collect", "instants", "features.as_of_join", "features.labels", "features.point_in_time"},
         {"pyspark"},
     ),
     "features.training_set_statistics": (
@@ -472,7 +481,17 @@ ROOMS = {
         NUMBERS
         | STATEMENTS
         | SPARK
-        | {"tables", "commits", "locations", "jobs", "jobs.status", "jobs.feature_tables", "jobs.stages.stage", "features.feature_set"}
+        | {
+            "predicates",
+            "tables",
+            "commits",
+            "locations",
+            "jobs",
+            "jobs.status",
+            "jobs.feature_tables",
+            "jobs.stages.stage",
+            "features.feature_set",
+        }
         | {"jobs.stages.feature_versions", "features.registry.lineage"},
         {"pydantic", "pyspark"},
     ),
@@ -527,7 +546,7 @@ ROOMS = {
     "figures.selection": ({"errors", "figures.canvas", "figures.models"}, {"matplotlib", "numpy", "pandas"}),
     "jobs.selection_tables": ({"tables", "features.select.decisions"}, set()),
     "jobs.stages.select": (
-        {"", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
+        {"predicates", "", "errors", "figures.selection", "jobs.selection_tables", "jobs.stages.stage", "jobs.status"}
         | {f"features.select.{room}" for room in ("decisions", "declaration", "selection")},
         {"pandas", "pydantic", "pyspark"},
     ),
@@ -604,7 +623,7 @@ ROOMS = {
     "jobs.experiment_tracking": ({"tracking", "experiments.experiment", "experiments.result_rows"}, {"mlflow"}),
     "jobs.experiment_analyzer": (
         NUMBERS
-        | {"", "collect", "instants", "sessions", "tables", "tracking", "jobs.status", "experiments.readout"}
+        | {"predicates", "", "collect", "instants", "sessions", "tables", "tracking", "jobs.status", "experiments.readout"}
         | {"jobs.experiment_tables", "jobs.experiment_pictures", "jobs.experiment_tracking"}
         | {
             f"experiments.{room}"

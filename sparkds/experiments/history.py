@@ -15,14 +15,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkds import collect
 from sparkds.blocks import map_blocks
 from sparkds.days import microseconds, start_of_day
-from sparkds.errors import ConfigError
 from sparkds.experiments.assignment_columns import assigned_frame
 from sparkds.experiments.balance import balance_frame
 from sparkds.experiments.design import Design
@@ -34,6 +32,7 @@ from sparkds.experiments.statistics import Units, taking_part, vector
 from sparkds.experiments.unit_kernel import Ranges, measured
 from sparkds.experiments.unit_rows import UnitKernel, facts_of
 from sparkds.experiments.units import fact_rows, unit_kernel
+from sparkds.predicates import predicate_column
 from sparkds.stats.group_moments import GroupMoments
 
 if TYPE_CHECKING:
@@ -156,7 +155,8 @@ def history_frame(
     declared = _as_experiment(design, metrics, start)
     kernel = unit_kernel(declared, facts, as_of=last)
     for source in declared.facts:
-        _check_predicates(facts[source.name], tuple(kernel.facts[source.name].where))
+        for where in kernel.facts[source.name].where:
+            predicate_column(facts[source.name], where)
     rows = [fact_rows(declared, kernel, source, facts[source.name], None, intake.get(source.name)) for source in declared.facts]
     types = {name: dtype for frame in rows for name, dtype in frame.dtypes}
     same = [
@@ -264,16 +264,6 @@ def _as_experiment(design: Design, metrics: tuple[Metric, ...], start: Any) -> E
             "experiments": (began,),
         }
     )
-
-
-def _check_predicates(facts: DataFrame, predicates: tuple[str, ...]) -> None:
-    for where in predicates:
-        try:
-            kind = facts.select(F.expr(where).alias("told")).dtypes[0][1]
-        except (AnalysisException, ParseException) as error:
-            raise ConfigError(f"where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
-        if kind != "boolean":
-            raise ConfigError(f"where: {where!r} gives {kind}; a predicate gives true or false")
 
 
 def _moments(row: Any, metric: int, k: int) -> GroupMoments:

@@ -14,9 +14,10 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from sparkds.days import microseconds
-from sparkds.errors import ColumnError, ConfigError
+from sparkds.errors import ColumnError
 from sparkds.features.point_in_time import ResolvedTable, Spine, TrainingSet
 from sparkds.instants import MICROSECONDS_A_DAY, day_start_column
+from sparkds.predicates import predicate_column
 from sparkds.sql import quoted
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _table_rows(i: int, table: ResolvedTable, frame: DataFrame, times: tuple[dat
     if table.only_complete:
         wanted &= F.col("complete")
     if spec.where is not None:
-        wanted &= predicate(frame, spec.where, f"feature table '{spec.label}'")
+        wanted &= predicate_column(frame, spec.where, of=f"feature table '{spec.label}'")
     at = day_start_column(spec.known_at, table.known_at_type, table.time_zone)
     if table.known_at_type == "date":  # known when the day is over
         after = F.date_add(F.col(quoted(spec.known_at)), 1)
@@ -158,25 +159,6 @@ def _table_rows(i: int, table: ResolvedTable, frame: DataFrame, times: tuple[dat
         F.struct(at.alias(AT), *payload).alias(_payload(i)),
         *([] if spec.tie is None else [F.col(quoted(spec.tie)).alias(_tie(i))]),
     )
-
-
-def predicate(frame: DataFrame, where: str, of: str) -> Column:
-    """SQL predicate as a column, false where it is null.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be read, or is none.
-    """
-    from pyspark.errors import AnalysisException, ParseException
-
-    try:
-        kind = frame.select(F.expr(where).alias("told")).dtypes[0][1]
-    except (AnalysisException, ParseException) as error:
-        raise ConfigError(f"{of}: where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
-    if kind != "boolean":
-        raise ConfigError(f"{of}: where: {where!r} gives {kind}; a predicate gives true or false")
-    return F.coalesce(F.expr(where), F.lit(False))
 
 
 def _in_reach(table: ResolvedTable, times: tuple[datetime, datetime]) -> Column:

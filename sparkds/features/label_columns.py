@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 from sparkds import collect
 from sparkds.days import known_at
 from sparkds.errors import ColumnError, ConfigError, DataError
-from sparkds.features.as_of_join import SPREADS, check_names, instant_of, local_micros, predicate
+from sparkds.features.as_of_join import SPREADS, check_names, instant_of, local_micros
 from sparkds.features.labels import AnyLabel, Events, EventSum, EventWithin
 from sparkds.features.point_in_time import Spine, check_key, common_type
 from sparkds.instants import MICROSECONDS_A_DAY, local_day_column
+from sparkds.predicates import predicate_column
 from sparkds.sql import finite, quoted
 
 NUMBERS: Final = ("tinyint", "smallint", "int", "bigint", "float", "double")
@@ -120,7 +121,7 @@ def labelled_frame(
     dtypes = [common_type(key, types[key], column, own[column], where) for key, column in zip(spine_keys, keys, strict=True)]
     by_key = [f"k{i}" for i in range(len(keys))]
     told = F.lit(1) if label.value is None else F.expr(finite(label.value, _number(label, own, where)))
-    counted = events if label.where is None else events.where(predicate(events, label.where, where))
+    counted = events if label.where is None else events.where(predicate_column(events, label.where, of=where))
     day = local_day_column(event_time, own[event_time], spec.time_zone, zone)
     daily = (
         counted.select(

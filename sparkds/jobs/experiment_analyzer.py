@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from sparkds import collect, tracking
 from sparkds.days import days_between, known_at, last_ended, microseconds
-from sparkds.errors import ColumnError, ConfigError, DataError, WindowError
+from sparkds.errors import ColumnError, DataError, WindowError
 from sparkds.experiments.analysis import SCHEMA as STATISTICS
 from sparkds.experiments.analysis import absolute_caps, counts_frame, percentile_caps, randomised_frame, statistics_frame, top_segments
 from sparkds.experiments.checks import checks, randomised_checks
@@ -38,6 +38,7 @@ from sparkds.instants import day_start_column
 from sparkds.jobs import experiment_pictures, experiment_tables
 from sparkds.jobs.experiment_tracking import log_readout
 from sparkds.jobs.status import JobResult, TableResult
+from sparkds.predicates import predicate_column
 from sparkds.sessions import on_databricks
 from sparkds.sql import quoted
 from sparkds.tables import Tables
@@ -186,9 +187,6 @@ class _Run:
 
     def _check_columns(self) -> None:
         """Hold every declared column and predicate against the tables before anything is scanned."""
-        from pyspark.errors import AnalysisException, ParseException
-        from pyspark.sql import functions as F
-
         seen = self.spec.exposures
         coarser = () if seen.randomised_by is None else (seen.randomised_by,)
         for column in (seen.experiment, seen.unit, seen.arm, seen.time, *coarser, *self.spec.segments, *self.spec.attributes):
@@ -202,12 +200,7 @@ class _Run:
                     raise ColumnError.missing(column, frame.columns, f"table '{fact.table}'")
             triggers = [e.trigger.where for e in self.spec.experiments if e.trigger is not None and e.trigger.fact == fact.name]
             for where in dict.fromkeys([w for m in measures for w in m.where] + triggers):
-                try:
-                    kind = frame.select(F.expr(where).alias("told")).dtypes[0][1]
-                except (AnalysisException, ParseException) as error:
-                    raise ConfigError(f"where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
-                if kind != "boolean":
-                    raise ConfigError(f"where: {where!r} gives {kind}; a predicate gives true or false")
+                predicate_column(frame, where)
 
     def _facts_of_run(self, day: date) -> dict[str, Any]:
         return {

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -19,6 +18,7 @@ from sparkds.features.generate.applying import Step, inputs_of, with_level
 from sparkds.features.generate.derivation import Derivation, Fits, Fitted, Grouped, Sample
 from sparkds.features.generate.fitted_state import FittedState, serving
 from sparkds.features.generate.generation import Generation
+from sparkds.predicates import predicate_column
 
 FIT: Final = "__sparkds_fit"
 """Column of a row's keys while they are counted."""
@@ -99,7 +99,8 @@ def fitted_states(
                         f"'{next(iter(reading))}' is fitted, but no training slice is declared; give fit, e.g. fit: {{until: 2026-03-31}}"
                     )
                 generation.fit.check(of.types, where)
-                _check_predicate(current, generation.fit.where)
+                if generation.fit.where is not None:
+                    predicate_column(current, generation.fit.where, key="fit.where")
                 passes |= fit_passes(current.where(F.expr(generation.fit.sql)), reading, generation.fit.overlap_sql)
             passes = {title: replace(fitted, given=brought.get(title)) for title, fitted in passes.items()}
             for title, (derivation, _) in asked.items():
@@ -127,23 +128,6 @@ def _brought(derivation: Derivation, fits: Fits, given: Given | None) -> Any:
     if given is None:
         raise ConfigError(f"'{derivation.title}' needs {fits.given}, which nobody gives; run it in the feature job, or pass given")
     return given(derivation)
-
-
-def _check_predicate(frame: DataFrame, where: str | None) -> None:
-    """Refuse a predicate of the training slice that cannot be read, before anything is scanned.
-
-    Raises
-    ------
-    ConfigError
-    """
-    if where is None:
-        return
-    try:
-        kind = frame.select(F.expr(where).alias("told")).dtypes[0][1]
-    except (AnalysisException, ParseException) as error:
-        raise ConfigError(f"fit.where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
-    if kind != "boolean":
-        raise ConfigError(f"fit.where: {where!r} gives {kind}; a predicate gives true or false")
 
 
 def fit_passes(rows: DataFrame, asked: Mapping[str, Fits], overlap: str | None = None) -> dict[str, Fitted]:

@@ -125,10 +125,8 @@ class _Run:
         return StageResult(tables, section, warnings, processed_items=n_scanned if self.stage.location == "input" else 0)
 
     def _frame(self) -> DataFrame:
-        declared = None
-        if self.table == self.config.source and self.stage.location == "input" and self.config.source_columns is not None:
-            declared = ", ".join(f"`{name}` {dtype}" for name, dtype in self.config.source_columns.items())
-        return self.source.read(self.table, schema=declared)
+        is_source = self.table == self.config.source and self.stage.location == "input"
+        return self.source.read(self.table, schema=self.config.source_schema if is_source else None)
 
     def _stored(self) -> Commit | None:
         """Newest commit of the states; they have this declaration and these types."""

@@ -20,6 +20,7 @@ from sparkds.features.select.declaration import FeatureSelection
 from sparkds.jobs.selection_tables import SCHEMA, decision_values, selection_spec
 from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
+from sparkds.predicates import predicate_column
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -133,18 +134,7 @@ def training_rows(frame: DataFrame, where: str | None, table: str) -> DataFrame:
     ConfigError
         The predicate cannot be read, or is no truth value.
     """
-    if where is None:
-        return frame
-    from pyspark.errors import AnalysisException, ParseException
-    from pyspark.sql import functions as F
-
-    try:
-        kind = frame.select(F.expr(where).alias("taken")).schema["taken"].dataType.simpleString()
-    except (AnalysisException, ParseException) as error:
-        raise ConfigError(f"where: {where!r} cannot be read on table '{table}': {str(error).splitlines()[0]}") from error
-    if kind != "boolean":
-        raise ConfigError(f"where: {where!r} is {kind} on table '{table}'; a predicate is true or false")
-    return frame.where(where)
+    return frame if where is None else frame.where(predicate_column(frame, where, of=f"table '{table}'"))
 
 
 def section_of(found: Selection, selection: FeatureSelection, table: str, where: str | None) -> dict[str, Any]:

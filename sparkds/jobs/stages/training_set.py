@@ -272,9 +272,7 @@ class _Run:
             return self.frames[location, name]
         at = self.place.source if location == "input" else self.place.output
         version = at.source_version(name)
-        declared = None
-        if name == self.config.source and self.config.source_columns is not None:
-            declared = ", ".join(f"`{column}` {dtype}" for column, dtype in self.config.source_columns.items())
+        declared = self.config.source_schema if name == self.config.source else None
         frame = at.read(name, version=int(version) if version.isdecimal() else None, schema=declared)
         self.sources[name if location == "output" else f"input:{name}"] = version
         self.frames[location, name] = frame

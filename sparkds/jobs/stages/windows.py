@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sparkds import collect
 from sparkds.commits import Commit
 from sparkds.days import days_between, last_ended, ranges
-from sparkds.errors import ConfigError, DataError, TableError, WindowError
+from sparkds.errors import DataError, TableError, WindowError
 from sparkds.features.feature_set import FeatureSet
 from sparkds.features.registry.lineage import Origin, origins_of
 from sparkds.features.rfm import MEASURES, RFM, Edges
@@ -25,6 +25,7 @@ from sparkds.jobs.stages.feature_versions import Extension, feature_version
 from sparkds.jobs.stages.stage import JOB, Place, Stage, StageResult
 from sparkds.jobs.status import TableResult
 from sparkds.locations import Between
+from sparkds.predicates import predicate_column
 from sparkds.sql import quoted
 from sparkds.tables import TableSpec
 
@@ -117,20 +118,9 @@ class _Run:
         """Source rows, their columns held against the declaration."""
         events = self.source.read(self.config.source, schema=self.config.source_schema)
         self.spec.check(dict(events.dtypes), f"table '{self.config.source}'")
-        self._check_predicates(events)
-        return events
-
-    def _check_predicates(self, events: DataFrame) -> None:
-        from pyspark.errors import AnalysisException, ParseException
-        from pyspark.sql import functions as F
-
         for where in sorted({state.where for state in self.spec.states if state.where is not None}):
-            try:
-                kind = events.select(F.expr(where).alias("told")).dtypes[0][1]
-            except (AnalysisException, ParseException) as error:
-                raise ConfigError(f"where: {where!r} cannot be read: {str(error).splitlines()[0]}") from error
-            if kind != "boolean":
-                raise ConfigError(f"where: {where!r} gives {kind}; a predicate gives true or false")
+            predicate_column(events, where)
+        return events
 
     def _hold_definitions(self) -> None:
         """Refuse tiles of another definition before anything is scanned; say that a version is made."""
