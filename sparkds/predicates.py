@@ -41,5 +41,5 @@ def predicate_column(frame: DataFrame, where: str, *, key: str = "where", of: st
     except (AnalysisException, ParseException) as error:
         raise ConfigError(f"{key}: {where!r} cannot be read{on}: {str(error).splitlines()[0]}") from error
     if kind != "boolean":
-        raise ConfigError(f"{key}: {where!r} gives {kind}{on}; a predicate gives true or false")
+        raise ConfigError(f"{key}: {where!r}{on} gives {kind}; a predicate gives true or false")
     return F.coalesce(F.expr(where), F.lit(False))

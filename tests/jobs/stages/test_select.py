@@ -117,7 +117,7 @@ def test_the_command_selects_too_and_the_registry_keeps_the_list(spark, tmp_path
         ({"label": "bougt"}, ColumnError, "column 'bougt' not found in the training table; did you mean 'bought'"),
         ({"table": "training_sets"}, TableError, "table 'training_sets' not found: .*; did you mean 'training_set'"),
         ({"where": "splt = 'train'"}, ConfigError, "where: \"splt = 'train'\" cannot be read on table 'training_set'"),
-        ({"where": "visits"}, ConfigError, "where: 'visits' gives int on table 'training_set'; a predicate gives true or false"),
+        ({"where": "visits"}, ConfigError, "where: 'visits' on table 'training_set' gives int; a predicate gives true or false"),
         ({"where": "split = 'nowhere'"}, DataError, "no row has a label in column 'bought'"),
         ({"where": "bought"}, DataError, r"label 'bought' has one class \(true\) only"),
         ({"leave_out": ["visit"]}, ColumnError, "did you mean 'visits'"),
