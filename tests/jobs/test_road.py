@@ -10,6 +10,7 @@ import pytest
 from sparkds import config
 from sparkds.datasets import cdnow, is_sampled, write_cdnow
 from sparkds.features.history import snapshots_of_history_frame
+from sparkds.features.registry.lineage import Source, steps_back
 from sparkds.jobs.feature_engineering_pipeline import Config, run
 from sparkds.jobs.registry_table import records_in
 from sparkds.tables import Tables
@@ -100,11 +101,16 @@ def test_the_road_ends_in_the_registry_without_a_leak(spark, gone):
     kept = done.sections["select"]["features"]
     assert "buys_in_90_days" not in kept
     assert kept
-    (record,) = records_in(Tables(spark, str(root / "out")))
+    windowed, record = records_in(Tables(spark, str(root / "out")))
     assert (record.feature_table, record.version, record.selected) == ("features_generated", 1, tuple(sorted(kept)))
-    sources = {c.name: {s.column for s in c.sources} for c in record.columns}
-    assert sources["amount_trend"] == {"amount_sum_30d", "amount_sum_90d"}
-    assert list(done.sections) == [stage.kind for stage in settings.stages]
+    assert (windowed.feature_table, windowed.version, windowed.state_tables) == ("features", 1, ("features_rfm_edges",))
+    figures = {(column, metric): value for column, metric, value in windowed.metrics}
+    assert figures["amount", "n"] == done.processed_items / 2  # read by the profile and by the windows
+    origins = {one.table: {c.name: c.sources for c in one.columns} for one in (windowed, record)}
+    way = [(step.depth, ".".join(step.source)) for step in steps_back(Source("features_generated", "amount_trend"), origins)]
+    assert (1, "features.amount_sum_90d") in way
+    assert (2, "transactions.amount") in way
+    assert list(done.sections) == [stage.section for stage in settings.stages]
 
 
 def test_a_second_run_of_the_road_writes_nothing(spark, gone):
