@@ -152,6 +152,8 @@ def run(
     warnings: list[str] = []
     sections: dict[str, Any] = {}
     processed_items = 0
+    for stage in config.stages[1:]:  # the first one holds its own declaration before it writes
+        stage.hold(place)
     for stage in config.stages:
         LOG.info("stage %s", stage.section)
         began = time.monotonic()

@@ -291,6 +291,15 @@ def test_bad_input_has_a_named_error_and_nothing_is_written(spark, tmp_path, pre
     assert not list((tmp_path / "out").glob("**/*.parquet"))
 
 
+def test_what_is_wrong_with_a_later_stage_is_told_before_an_earlier_one_writes(spark, tmp_path):
+    write_csv(tmp_path / "in", orders())
+    stages = [{"kind": "profile"}, {"kind": "windows"}]
+    for aggregation, error in (({"kind": "sum", "column": "amont"}, ColumnError), ({"kind": "count", "where": "amont > 3"}, ConfigError)):
+        with pytest.raises(error, match="amont"):
+            go(spark, tmp_path, settings=conf(stages=stages, aggregations=[aggregation]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_tables_tell_what_they_are(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
     go(spark, tmp_path)

@@ -122,6 +122,14 @@ class Stage(Declaration):
         """Unit, meaning, definition and sources of the columns of a table that it writes, for the registry; where it knows them."""
         return {}
 
+    def hold(self, place: Place) -> None:
+        """Hold the declaration against the tables of the input, before any stage of the run writes; nothing by default.
+
+        Raises
+        ------
+        SparkdsError
+        """
+
     def run(self, place: Place) -> StageResult:
         """Do it.
 

@@ -62,9 +62,29 @@ class WindowsStage(Stage):
         events = place.source.read(place.config.source, schema=place.config.source_schema)
         return origins_of(place.config.feature_set, place.config.source, events.columns)
 
+    def hold(self, place: Place) -> None:
+        """Columns and predicates of the events."""
+        checked_events(place)
+
     def run(self, place: Place) -> StageResult:
         """Bring the feature tables up to a day."""
         return _Run(place).result()
+
+
+def checked_events(place: Place) -> DataFrame:
+    """Source rows, their columns and the predicates held against the declaration.
+
+    Raises
+    ------
+    ColumnError, ConfigError, TableError
+    """
+    config = place.config
+    spec = config.feature_set
+    events = place.source.read(config.source, schema=config.source_schema)
+    spec.check(dict(events.dtypes), f"table '{config.source}'")
+    for where in sorted({state.where for state in spec.states if state.where is not None}):
+        predicate_column(events, where)
+    return events
 
 
 class _Run:
@@ -96,7 +116,7 @@ class _Run:
 
     def result(self) -> StageResult:
         """Do everything and tell."""
-        events = self._events()
+        events = checked_events(self.asked)
         self._hold_definitions()
         self._extend()
         tiles_commit = self._newest("tiles")
@@ -113,14 +133,6 @@ class _Run:
         ]
         section = {"input": self.intake, "as_of": last, "days": days, "version": self.version.number, "table": self.names["snapshots"]}
         return StageResult(tables, section, self.warnings, processed_items=self.intake.get("n_events", 0))
-
-    def _events(self) -> DataFrame:
-        """Source rows, their columns held against the declaration."""
-        events = self.source.read(self.config.source, schema=self.config.source_schema)
-        self.spec.check(dict(events.dtypes), f"table '{self.config.source}'")
-        for where in sorted({state.where for state in self.spec.states if state.where is not None}):
-            predicate_column(events, where)
-        return events
 
     def _hold_definitions(self) -> None:
         """Refuse tiles of another definition before anything is scanned; say that a version is made."""
