@@ -68,7 +68,7 @@ bench: $(READY) ## measure features, histories, training sets, profiles, experim
 	$(RUN) $(PY) benchmarks/features.py
 	$(RUN) $(PY) benchmarks/history.py
 	$(RUN) $(PY) benchmarks/training_set.py
-	$(RUN) $(PY) benchmarks/profile.py
+	$(RUN) $(PY) benchmarks/table_profile.py
 	$(RUN) $(PY) benchmarks/experiments.py --facts 5
 	$(RUN) $(PY) benchmarks/scoring.py
 

@@ -3,10 +3,10 @@
 The bare scans: a noop sink of all columns, and one aggregate of a hash over all columns. ydata-profiling runs in an environment
 of its own, on pandas, from the same Parquet files. All roads run alternately; figures that both give are held against each other.
 
-    python benchmarks/profile.py                                  # 3 M rows x 20 columns; bare scans only
-    python benchmarks/profile.py --shuffled                       # rows in no order of time, so that every file has every day
-    python benchmarks/profile.py --ydata /tmp/ydata/bin/python    # and ydata-profiling on a tenth of the rows
-    python benchmarks/profile.py --wide                           # 20 000 rows x 1000 columns, 200 of them correlated
+    python benchmarks/table_profile.py                                  # 3 M rows x 20 columns; bare scans only
+    python benchmarks/table_profile.py --shuffled                       # rows in no order of time, so that every file has every day
+    python benchmarks/table_profile.py --ydata /tmp/ydata/bin/python    # and ydata-profiling on a tenth of the rows
+    python benchmarks/table_profile.py --wide                           # 20 000 rows x 1000 columns, 200 of them correlated
 """
 
 from __future__ import annotations
