@@ -23,10 +23,10 @@ demo: $(READY) ## real transactions to features, a judged model and scored custo
 demo-experiment: $(READY) ## analyse a salted A/A test over CDNOW's customers
 	@$(RUN) $(PY) -m sparkds demo-experiment
 
-test: $(READY) ## run the tests without Spark, on a classic and on a Connect session, and with serverless's refusals
-	$(RUN) $(PY) -m pytest -q -m "not spark and not slow"
-	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q -m "spark and not slow"
-	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q -m "spark and not slow"
+test: $(READY) ## run the tests without Spark, then on a classic session and, beside it, on a Connect session with serverless's refusals
+	$(PY) -m pytest -q -m "not spark and not slow"
+	@echo "Spark tests: classic and Connect side by side"
+	$(MAKE) --no-print-directory --keep-going --jobs=2 test-classic test-serverless
 
 test-fast: $(READY) ## run the tests that need no JVM
 	$(PY) -m pytest -q -m "not spark and not slow"
@@ -68,6 +68,7 @@ bench: $(READY) ## measure features, histories, training sets, profiles, experim
 	$(RUN) $(PY) benchmarks/features.py
 	$(RUN) $(PY) benchmarks/history.py
 	$(RUN) $(PY) benchmarks/training_set.py
+	$(RUN) $(PY) benchmarks/training_set.py --rows-per-entity 100
 	$(RUN) $(PY) benchmarks/table_profile.py
 	$(RUN) $(PY) benchmarks/experiments.py --facts 5
 	$(RUN) $(PY) benchmarks/scoring.py

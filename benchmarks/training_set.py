@@ -6,6 +6,7 @@ id). All run alternately in one process on the same tables; the results are comp
 
     python benchmarks/training_set.py                 # no bound on the age of a feature; about 10 minutes
     python benchmarks/training_set.py --lookback 90   # features of the last 90 days only, which spares the peers most of their pairs
+    python benchmarks/training_set.py --rows-per-entity 100    # as in tables of daily or weekly snapshots; 10 if not given
     python benchmarks/training_set.py --quick         # a tenth of it
 """
 
@@ -172,9 +173,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the size")
     parser.add_argument("--lookback", type=int, default=None, help="oldest feature that counts, days")
+    parser.add_argument("--rows-per-entity", type=int, default=10, help="of the spine and of each feature table")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    scale = 0.1 if given.quick else 1.0
+    n = 100_000 if given.quick else 1_000_000
     sessions.LOCAL_CONF.update({"spark.driver.memory": "6g", "spark.sql.shuffle.partitions": "4"})
     spark = sessions.session("sparkds benchmark", kind="classic")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -182,7 +184,7 @@ def main() -> None:
     print(f"load of the machine when it began (1, 5, 15 minutes): {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     root = Path(tempfile.mkdtemp(prefix="sparkds-bench-"))
     try:
-        write_tables(root, n=int(1_000_000 * scale), n_entities=int(100_000 * scale))
+        write_tables(root, n=n, n_entities=n // given.rows_per_entity)
         compared(spark, root, repeats=given.repeats, lookback=given.lookback)
     finally:
         shutil.rmtree(root)

@@ -1,6 +1,5 @@
 """Every job of the bundle, by its wheel, with the target's parameters, on CDNOW and local Spark; and what the pages say of its tables."""
 
-import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -25,13 +24,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def go(folder):
+def project(tmp_path_factory):
+    """The project in a place of its own, since its runs build a wheel and an environment there."""
+    copy = tmp_path_factory.mktemp("project") / "clone"
+    made = (".*", "build", "dist", "results", "mlruns", "spark-warehouse", "tests", "docs", "benchmarks", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*made))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def go(folder, project):
     def run(job, **more):
         patch = pytest.MonkeyPatch()
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("PYSPARK_PYTHON", raising=False)
         try:
-            return run_job(ROOT, target="dev", job=job, session=KIND, refuses=REFUSING, folder=folder, customers=SHARE, **more)
+            return run_job(project, target="dev", job=job, session=KIND, refuses=REFUSING, folder=folder, customers=SHARE, **more)
         finally:
             patch.undo()
 
@@ -76,7 +84,7 @@ def test_a_repair_goes_on_from_the_task_that_failed_and_scores_every_customer(sp
     assert {row["model_version"] for row in scores.select("model_version").distinct().collect()} == {1}
 
 
-def test_a_gate_that_is_missed_excludes_the_promotion(spark, go, folder, tmp_path):
+def test_a_gate_that_is_missed_excludes_the_promotion(spark, go, folder, project, tmp_path):
     copy = tmp_path / "clone"
     copy.mkdir()
     for name in ("conf", "notebooks"):
@@ -85,7 +93,7 @@ def test_a_gate_that_is_missed_excludes_the_promotion(spark, go, folder, tmp_pat
         shutil.copy(ROOT / name, copy / name)
     path = copy / "conf" / "model_evaluation_suite.yml"
     path.write_text(path.read_text().replace("metric: auc, at_least: 0.7}", "metric: auc, at_least: 0.99}"))
-    python = sorted((ROOT / "results" / "bundle").glob("venv-*/bin/python"), key=os.path.getmtime)[-1]
+    python = next((project / "results" / "bundle").glob("venv-*/bin/python"))
     ran = run_job(
         copy,
         target="dev",
