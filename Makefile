@@ -46,7 +46,7 @@ test-slow: $(READY) ## run the fault and packaging tests
 bundle: $(READY) ## check every target of the bundle, and run its jobs by the wheel on local Spark (about 10 minutes)
 	$(RUN) $(PY) -m sparkds bundle check .
 	$(RUN) $(PY) -m pytest -q tests/bundle -m "not spark"
-	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q tests/bundle -m "spark and not slow"
+	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q tests/bundle -m spark
 	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q tests/bundle -m "spark and not slow"
 
 docs: $(READY) ## make the pages of docs/jobs from the code; TABLES="DIR…" takes the outputs' columns from tables that the jobs have written

@@ -345,8 +345,12 @@ ROOMS = {
         NUMBERS | GENERATE_STATEMENTS | {f"features.generate.{room}" for room in ("generation", "known_labels", "text_steps")},
         {"pyspark"},
     ),
+    "features.generate.aggregated": (NUMBERS | GENERATE_STATEMENTS | {"collect"}, {"pyspark"}),
     "features.generate.fitting": (
-        NUMBERS | GENERATE_STATEMENTS | {"predicates", "collect", "features.generate.applying", "features.generate.generation"},
+        NUMBERS
+        | GENERATE_STATEMENTS
+        | {"predicates", "collect"}
+        | {f"features.generate.{room}" for room in ("aggregated", "applying", "generation")},
         {"pyspark"},
     ),
     # -- rooms of history

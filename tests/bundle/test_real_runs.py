@@ -15,7 +15,8 @@ from tests.conftest import KIND, REFUSING
 ROOT = Path(__file__).parents[2]
 SHARE = 0.06
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, *([] if REFUSING else [pytest.mark.slow])]
+"""A quarter of an hour: every time with serverless's refusals, which are the strictest; on other sessions by `make bundle`."""
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,34 @@ class Output(NamedTuple):
     sql: str
 
 
+class Aggregate(NamedTuple):
+    """An aggregate over the training slice, giving what JSON knows (double, bigint, string, boolean or arrays of them).
+
+    Attributes
+    ----------
+    call : str
+        SQL of one aggregate function call over ``{x}``.
+    x : str
+        SQL of what is aggregated; null in rows that take no part.
+    dtype : str
+        Spark type of `x`.
+
+    Examples
+    --------
+    >>> Aggregate("avg({x})", "cast(price as double)", "double").sql
+    'avg(cast(price as double))'
+    """
+
+    call: str
+    x: str
+    dtype: str
+
+    @property
+    def sql(self) -> str:
+        """SQL of the whole."""
+        return self.call.replace("{x}", self.x)
+
+
 @dataclass(frozen=True)
 class Grouped:
     """A grouped fit: aggregates for every different text of a key over the training slice.
@@ -93,15 +121,14 @@ class Fits:
 
     Attributes
     ----------
-    values : mapping of name to SQL
-        One aggregate over the training slice each, giving what JSON knows.
+    values : mapping of name to Aggregate
     groups : mapping of name to Grouped
     samples : mapping of name to Sample
     given : str
         What has to be given from outside the frame, e.g. ``the dates of table 'holidays'``; empty for nothing.
     """
 
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Aggregate] = field(default_factory=dict)
     groups: Mapping[str, Grouped] = field(default_factory=dict)
     samples: Mapping[str, Sample] = field(default_factory=dict)
     given: str = ""

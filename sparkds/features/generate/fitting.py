@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from sparkds import collect
 from sparkds.errors import ConfigError, DataError
+from sparkds.features.generate.aggregated import aggregated
 from sparkds.features.generate.applying import Step, inputs_of, with_level
 from sparkds.features.generate.derivation import Derivation, Fits, Fitted, Grouped, Sample
 from sparkds.features.generate.fitted_state import FittedState, serving
@@ -140,28 +141,20 @@ def fit_passes(rows: DataFrame, asked: Mapping[str, Fits], overlap: str | None =
     DataError
         No rows, or more keys than allowed.
     """
-    values = list(dict.fromkeys(sql for fits in asked.values() for sql in fits.values.values()))
-    told = collect.one_row(
-        rows.agg(
-            F.count(F.lit(1)).alias("n"),
-            F.count_if(F.expr(overlap or "false")).alias("overlap"),
-            *(F.expr(sql).alias(f"v{i}") for i, sql in enumerate(values)),
-        )
-    )
-    if told["overlap"]:
+    found = aggregated(rows, [aggregate for fits in asked.values() for aggregate in fits.values.values()], overlap)
+    if found.overlap:
         raise ConfigError(
-            f"{told['overlap']} of the {told['n']} rows of the training slice belong to the test part; end it before test_from, or what is "
+            f"{found.overlap} of the {found.n} rows of the training slice belong to the test part; end it before test_from, or what is "
             "fitted knows what it is judged on"
         )
-    if not told["n"]:
+    if not found.n:
         raise DataError("the training slice has no rows, so that nothing can be fitted; look at fit.until and fit.where")
-    found = {sql: told[f"v{i}"] for i, sql in enumerate(values)}
     by_group = _grouped_pass(rows, [group for fits in asked.values() for group in fits.groups.values()])
     sampled = {sample: _sampled(rows, sample) for sample in dict.fromkeys(s for fits in asked.values() for s in fits.samples.values())}
     return {
         title: Fitted(
-            told["n"],
-            {name: found[sql] for name, sql in fits.values.items()},
+            found.n,
+            {name: found.values[aggregate] for name, aggregate in fits.values.items()},
             {name: by_group[group.keys, tuple(group.values.items()), group.least] for name, group in fits.groups.items()},
             {name: sampled[sample] for name, sample in fits.samples.items()},
         )

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sparkds.errors import ColumnError, DataError
-from sparkds.features.generate.derivation import NOTHING, ColumnsDerivation, Fits, Fitted, Grouped, Output, State
+from sparkds.features.generate.derivation import NOTHING, Aggregate, ColumnsDerivation, Fits, Fitted, Grouped, Output, State
 from sparkds.features.generate.expressions import CATEGORY_TYPES, Inputs, lookup_sql, value_sql
 from sparkds.features.generate.numeric import ACCURACY, declared_sql
 from sparkds.features.states import decimal_type, is_number
@@ -88,18 +88,16 @@ class Impute(ColumnsDerivation):
         inexact = self.strategy == "mean" or (self.strategy == "median" and self.quantiles == "exact")
         return "double" if inexact and not is_float(dtype) and decimal_type(dtype) is None else dtype
 
-    def _fit(self, of: Inputs, column: str) -> str:
-        """SQL aggregate of what stands in, as JSON knows it."""
-        x, dtype = of.value(column), self._type(of, column)
+    def _fit(self, of: Inputs, column: str) -> Aggregate:
+        """What stands in, as JSON knows it."""
+        x, dtype = of.value(column), of.dtype(column)
         if self.strategy == "mean":
-            told = f"avg(cast({x} as double))" if is_float(dtype) else f"avg({x})"
-        elif self.strategy == "mode":
-            told = f"mode({x}, true)"
-        elif self.quantiles == "exact":
-            told = f"percentile({of.double(column)}, 0.5D)"
-        else:
-            told = f"approx_percentile({x}, 0.5D, {ACCURACY})"
-        return told
+            return Aggregate("avg({x})", f"cast({x} as double)", "double") if is_float(dtype) else Aggregate("avg({x})", x, dtype)
+        if self.strategy == "mode":
+            return Aggregate("mode({x}, true)", x, dtype)
+        if self.quantiles == "exact":
+            return Aggregate("percentile({x}, 0.5D)", of.double(column), "double")
+        return Aggregate(f"approx_percentile({{x}}, 0.5D, {ACCURACY})", x, dtype)
 
     def fits(self, of: Inputs) -> Fits:
         if self.strategy == "constant":
@@ -107,7 +105,10 @@ class Impute(ColumnsDerivation):
         values = {f"value_{i}": self._fit(of, column) for i, column in enumerate(self.columns)}
         if not self.by:
             return Fits(values)
-        groups = Grouped(f"array({of.categories(self.by)})", values, self.most_groups, f"'{self.title}': the group {' and '.join(self.by)}")
+        by_group = {name: aggregate.sql for name, aggregate in values.items()}
+        groups = Grouped(
+            f"array({of.categories(self.by)})", by_group, self.most_groups, f"'{self.title}': the group {' and '.join(self.by)}"
+        )
         return Fits(values, {"groups": groups})
 
     def state(self, fitted: Fitted) -> State:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from sparkds.errors import ColumnError, DataError
-from sparkds.features.generate.derivation import NOTHING, ColumnsDerivation, Derivation, Fits, Fitted, Output, State
+from sparkds.features.generate.derivation import NOTHING, Aggregate, ColumnsDerivation, Derivation, Fits, Fitted, Output, State
 from sparkds.features.generate.expressions import WHOLE_BITS, WHOLE_DIGITS, Inputs, double_sql, value_sql
 from sparkds.features.states import decimal_type
 from sparkds.sql import is_float
@@ -70,8 +70,8 @@ class Standardise(NumbersDerivation):
         values = {}
         for i, column in enumerate(self.columns):
             x = of.double(column)
-            values[f"mean_{i}"] = f"avg({x})"
-            values[f"sd_{i}"] = f"stddev_pop({x})" if self.ddof == 0 else f"stddev_samp({x})"
+            values[f"mean_{i}"] = Aggregate("avg({x})", x, "double")
+            values[f"sd_{i}"] = Aggregate("stddev_pop({x})" if self.ddof == 0 else "stddev_samp({x})", x, "double")
         return Fits(values)
 
     def state(self, fitted: Fitted) -> State:
@@ -147,7 +147,7 @@ class Clip(NumbersDerivation):
     def fits(self, of: Inputs) -> Fits:
         if not self.shares:
             return NOTHING
-        return Fits({f"bounds_{i}": quantiles_sql(of, column, self.shares) for i, column in enumerate(self.columns)})
+        return Fits({f"bounds_{i}": quantiles_of(of, column, self.shares) for i, column in enumerate(self.columns)})
 
     def state(self, fitted: Fitted) -> State:
         state = {}
@@ -202,7 +202,7 @@ class QuantileBins(NumbersDerivation):
     def fits(self, of: Inputs) -> Fits:
         shares = [i / self.n_bins for i in range(self.n_bins + 1)]
         exact = self.quantiles == "exact"
-        return Fits({f"edges_{i}": quantiles_sql(of, column, shares, exact=exact, double=True) for i, column in enumerate(self.columns)})
+        return Fits({f"edges_{i}": quantiles_of(of, column, shares, exact=exact, double=True) for i, column in enumerate(self.columns)})
 
     def state(self, fitted: Fitted) -> State:
         state = {}
@@ -231,14 +231,14 @@ class QuantileBins(NumbersDerivation):
         return tuple(told)
 
 
-def quantiles_sql(of: Inputs, column: str, shares: Sequence[float], *, exact: bool = False, double: bool = False) -> str:
-    """SQL aggregate of quantiles as JSON knows them: doubles of floats and where asked, else texts of the column's own type."""
+def quantiles_of(of: Inputs, column: str, shares: Sequence[float], *, exact: bool = False, double: bool = False) -> Aggregate:
+    """Quantiles as JSON knows them: doubles of floats and where asked, else texts of the column's own type."""
     told = f"array({', '.join(double_sql(share) for share in shares)})"
     if exact:
-        return f"percentile({of.double(column)}, {told})"
+        return Aggregate(f"percentile({{x}}, {told})", of.double(column), "double")
     if double or is_float(of.dtype(column)):
-        return f"approx_percentile({of.double(column)}, {told}, {ACCURACY})"
-    return f"cast(approx_percentile({of.number(column)}, {told}, {ACCURACY}) as array<string>)"
+        return Aggregate(f"approx_percentile({{x}}, {told}, {ACCURACY})", of.double(column), "double")
+    return Aggregate(f"cast(approx_percentile({{x}}, {told}, {ACCURACY}) as array<string>)", of.number(column), of.dtype(column))
 
 
 def found(derivation: Derivation, fitted: Fitted, column: str, name: str) -> Any:

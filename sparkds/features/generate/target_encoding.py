@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from sparkds.errors import ColumnError, DataError
 from sparkds.features.generate.categorical import MOST_VALUES
-from sparkds.features.generate.derivation import ColumnsDerivation, Fits, Fitted, Grouped, Output, State
+from sparkds.features.generate.derivation import Aggregate, ColumnsDerivation, Fits, Fitted, Grouped, Output, State
 from sparkds.features.generate.expressions import Inputs, double_sql, lookup_sql, text_sql
 from sparkds.hashing import BUCKETS, HEX_DIGITS, SEPARATOR
 from sparkds.sql import quoted
@@ -106,13 +106,15 @@ class TargetEncoding(ColumnsDerivation):
 
     def fits(self, of: Inputs) -> Fits:
         y, fold = self.label_sql(of), self.fold_sql(of)
-        sums = {f"sum_{k}": f"sum(case when {fold} = {k} then {y} end)" for k in range(self.n_folds)}
-        counts = {f"n_{k}": f"count(case when {fold} = {k} then {y} end)" for k in range(self.n_folds)}
+        of_fold = {k: f"case when {fold} = {k} then {y} end" for k in range(self.n_folds)}
+        sums = {f"sum_{k}": Aggregate("sum({x})", x, "double") for k, x in of_fold.items()}
+        counts = {f"n_{k}": Aggregate("count({x})", x, "double") for k, x in of_fold.items()}
+        by_value = {name: aggregate.sql for name, aggregate in (sums | counts).items()}
         groups = {}
         for i, column in enumerate(self.columns):
             x = of.category(column)
             keys = f"filter(array(case when {y} is not null then {x} end), k -> k is not null)"
-            groups[f"values_{i}"] = Grouped(keys, sums | counts, self.most, f"'{self.title}': the vocabulary of '{column}'")
+            groups[f"values_{i}"] = Grouped(keys, by_value, self.most, f"'{self.title}': the vocabulary of '{column}'")
         return Fits(sums | counts, groups)
 
     def state(self, fitted: Fitted) -> State:
