@@ -80,6 +80,8 @@ def load(
         declared = model.model_validate(told)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
+            if _follows(problem):
+                continue
             keys, sentence = _sentence(problem, _Place(model, told))
             problems.append(f"{_origin(keys, origins)}: {sentence}")
     if problems:
@@ -318,6 +320,11 @@ def _tags(model: type[BaseModel]) -> dict[str, tuple[Any, ...]]:
 
 
 # Sentences
+
+
+def _follows(problem: Any) -> bool:
+    """Whether a list is called too short only because entries of it are wrong, each of which is told."""
+    return problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]
 
 
 def _sentence(problem: Any, top: _Place) -> tuple[tuple[str | int, ...], str]:

@@ -186,6 +186,16 @@ def test_an_unknown_key_of_a_kind_is_told_with_the_keys_of_that_kind(written):
     assert told == "job.yml: aggregations[0].nme: unknown key; did you mean 'name'? (keys: kind, column, name)"
 
 
+def test_a_list_with_a_wrong_entry_is_not_called_too_short(written):
+    class Steps(Declaration):
+        steps: tuple[Annotated[Count | Sum, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    (told,) = problems(written("steps: [{kind: summ}]\n"), model=Steps)
+    assert told == "job.yml: steps[0].kind='summ'; choose one of ['count', 'sum']; did you mean 'sum'?"
+    (told,) = problems(written("steps: []\n"), model=Steps)
+    assert told.startswith("job.yml: steps=[]: tuple should have at least 1 item")
+
+
 def test_a_position_inside_a_pair_is_told(written):
     (told,) = problems(written("source: e\npair: [a, b]\n"))
     assert told.startswith("job.yml: pair[0]='a': input should be a valid integer")

@@ -291,6 +291,16 @@ def test_bad_input_has_a_named_error_and_nothing_is_written(spark, tmp_path, pre
     assert not list((tmp_path / "out").glob("**/*.parquet"))
 
 
+def test_an_unknown_stage_is_told_with_the_nearest_one_before_anything_runs(tmp_path, capsys):
+    given = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--config", "conf/feature_engineering_pipeline.yml"]
+    assert main(["feature_engineering_pipeline", *given, "--set", "stages=[{kind: windos}]"]) == 1
+    status = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (status["status"], status["error"]["type"]) == ("failed", "ConfigError")
+    assert "stages[0].kind='windos'; choose one of ['profile', 'windows'," in status["error"]["message"]
+    assert status["error"]["message"].endswith("did you mean 'windows'?")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_wrong_with_a_later_stage_is_told_before_an_earlier_one_writes(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
     stages = [{"kind": "profile"}, {"kind": "windows"}]
