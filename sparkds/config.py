@@ -324,7 +324,7 @@ def _tags(model: type[BaseModel]) -> dict[str, tuple[Any, ...]]:
 
 def _follows(problem: Any) -> bool:
     """Whether a list is called too short only because entries of it are wrong, each of which is told."""
-    return problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]
+    return problem["type"] == "too_short" and len(problem["input"]) >= int(problem["ctx"]["min_length"])
 
 
 def _sentence(problem: Any, top: _Place) -> tuple[tuple[str | int, ...], str]:
