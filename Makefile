@@ -23,8 +23,7 @@ demo: $(READY) ## real transactions to features, a judged model and scored custo
 demo-experiment: $(READY) ## analyse a salted A/A test over CDNOW's customers
 	@$(RUN) $(PY) -m sparkds demo-experiment
 
-test: $(READY) ## run the tests without Spark, then on a classic session and, beside it, on a Connect session with serverless's refusals
-	$(PY) -m pytest -q -m "not spark and not slow"
+test: test-fast ## run the tests without Spark, then on a classic session and, beside it, on a Connect session with serverless's refusals
 	@echo "Spark tests: classic and Connect side by side"
 	$(MAKE) --no-print-directory --keep-going --jobs=2 test-classic test-serverless
 
@@ -40,10 +39,10 @@ test-connect: $(READY) ## run the Spark tests on a Connect session
 test-serverless: $(READY) ## run the Spark tests on a Connect session that refuses what serverless compute refuses
 	$(RUN) SPARKDS_TEST_SESSION=connect SPARKDS_TEST_SERVERLESS=1 $(PY) -m pytest -q -m "spark and not slow"
 
-test-slow: $(READY) ## run the fault and packaging tests
+test-slow: $(READY) ## run the fault and packaging tests, and the bundle's jobs on classic
 	$(RUN) $(PY) -m pytest -q -m slow
 
-bundle: $(READY) ## check every target of the bundle, and run its jobs by the wheel on local Spark (about 10 minutes)
+bundle: $(READY) ## check every target of the bundle, and run its jobs by the wheel on local Spark, classic and Connect (about 20 minutes)
 	$(RUN) $(PY) -m sparkds bundle check .
 	$(RUN) $(PY) -m pytest -q tests/bundle -m "not spark"
 	$(RUN) SPARKDS_TEST_SESSION=classic $(PY) -m pytest -q tests/bundle -m spark

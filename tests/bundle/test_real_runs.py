@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SHARE = 0.06
 
 pytestmark = [pytest.mark.spark, *([] if REFUSING else [pytest.mark.slow])]
-"""A quarter of an hour: every time with serverless's refusals, which are the strictest; on other sessions by `make bundle`."""
+"""Many minutes: every time with serverless's refusals, which are the strictest; on classic by `make bundle` and `make test-slow`."""
 
 
 @pytest.fixture(scope="module")

@@ -292,7 +292,15 @@ def test_bad_input_has_a_named_error_and_nothing_is_written(spark, tmp_path, pre
 
 
 def test_an_unknown_stage_is_told_with_the_nearest_one_before_anything_runs(tmp_path, capsys):
-    given = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--config", "conf/feature_engineering_pipeline.yml"]
+    root = Path(__file__).parents[2]
+    given = [
+        "--input",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "out"),
+        "--config",
+        str(root / "conf" / "feature_engineering_pipeline.yml"),
+    ]
     assert main(["feature_engineering_pipeline", *given, "--set", "stages=[{kind: windos}]"]) == 1
     status = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (status["status"], status["error"]["type"]) == ("failed", "ConfigError")
@@ -303,10 +311,14 @@ def test_an_unknown_stage_is_told_with_the_nearest_one_before_anything_runs(tmp_
 
 def test_what_is_wrong_with_a_later_stage_is_told_before_an_earlier_one_writes(spark, tmp_path):
     write_csv(tmp_path / "in", orders())
-    stages = [{"kind": "profile"}, {"kind": "windows"}]
-    for aggregation, error in (({"kind": "sum", "column": "amont"}, ColumnError), ({"kind": "count", "where": "amont > 3"}, ConfigError)):
+    profile, windows = {"kind": "profile"}, {"kind": "windows"}
+    for error, wrong in (
+        (ColumnError, {"stages": [profile, windows], "aggregations": [{"kind": "sum", "column": "amont"}]}),
+        (ConfigError, {"stages": [profile, windows], "aggregations": [{"kind": "count", "where": "amont > 3"}]}),
+        (ColumnError, {"stages": [windows, {**profile, "columns": ["amont"]}]}),
+    ):
         with pytest.raises(error, match="amont"):
-            go(spark, tmp_path, settings=conf(stages=stages, aggregations=[aggregation]))
+            go(spark, tmp_path, settings=conf(**wrong))
     assert not (tmp_path / "out").exists()
 
 

@@ -65,16 +65,27 @@ def aggregated(rows: DataFrame, aggregates: Sequence[Aggregate], overlap: str | 
     aggregates : sequence of Aggregate
     overlap : str, optional
         SQL predicate; false if absent.
+
+    Returns
+    -------
+    Aggregated
+        Without values when there are no rows and the aggregates are folded.
     """
     asked = list(dict.fromkeys(aggregates))
-    counts = [F.count(F.lit(1)).alias("n"), F.count_if(F.expr(overlap or "false")).alias("overlap")]
+    overlaps = F.expr(overlap or "false")
     if len(asked) <= MANY:
-        told = collect.one_row(rows.agg(*counts, *(F.expr(aggregate.sql).alias(f"v{i}") for i, aggregate in enumerate(asked))))
+        told = collect.one_row(
+            rows.agg(
+                F.count(F.lit(1)).alias("n"),
+                F.count_if(overlaps).alias("overlap"),
+                *(F.expr(aggregate.sql).alias(f"v{i}") for i, aggregate in enumerate(asked)),
+            )
+        )
         return Aggregated(told["n"], told["overlap"], {aggregate: told[f"v{i}"] for i, aggregate in enumerate(asked)})
     lanes = lanes_of(asked)
     places = max(len(lane.xs) for lane in lanes)
     short = ", ".join(f"named_struct('place', {i}, {', '.join(_fields(lanes, i))})" for i in range(places))
-    folded = rows.select(F.expr(overlap or "false").alias("overlap"), F.explode(F.expr(f"array({short})")).alias(AT))
+    folded = rows.select(overlaps.alias("overlap"), F.explode(F.expr(f"array({short})")).alias(AT))
     calls = [(j, call) for j, lane in enumerate(lanes) for call in lane.calls]
     found = collect.small_rows(
         folded.groupBy(F.col(f"{AT}.place").alias("place")).agg(
@@ -83,14 +94,14 @@ def aggregated(rows: DataFrame, aggregates: Sequence[Aggregate], overlap: str | 
             *(F.expr(call.replace("{x}", f"{AT}.x{j}")).alias(f"v{k}") for k, (j, call) in enumerate(calls)),
         )
     )
+    if not found:
+        return Aggregated(0, 0, {})
     values = {
         Aggregate(call, lanes[j].xs[row["place"]], lanes[j].dtype): row[f"v{k}"]
         for row in found
         for k, (j, call) in enumerate(calls)
         if row["place"] < len(lanes[j].xs)
     }
-    if not found:
-        return Aggregated(0, 0, {})
     return Aggregated(found[0]["n"], found[0]["overlap"], {aggregate: values[aggregate] for aggregate in asked})
 
 

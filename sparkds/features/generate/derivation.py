@@ -47,7 +47,7 @@ class Aggregate(NamedTuple):
     Attributes
     ----------
     call : str
-        SQL of one aggregate function call over ``{x}``.
+        SQL of one aggregate function call over ``{x}``, or of a cast of it.
     x : str
         SQL of what is aggregated; null in rows that take no part.
     dtype : str

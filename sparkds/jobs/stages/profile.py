@@ -88,6 +88,25 @@ class ProfileStage(Stage, ProfileOptions):
         options = {name: getattr(self, name) for name in ProfileOptions.model_fields}
         return Profile(time=time, time_zone=config.time_zone, event_time_zone=config.event_time_zone, **options)
 
+    def frame(self, place: Place) -> DataFrame:
+        """Rows of the table, whose columns fit the declaration.
+
+        Raises
+        ------
+        ColumnError, ConfigError, TableError
+        """
+        table, of_input = self.table_name(place.config), self.location == "input"
+        tables: Tables = place.source if of_input else place.output
+        frame = tables.read(table, schema=place.config.source_schema if of_input and table == place.config.source else None)
+        dtypes = dict(frame.dtypes)
+        self.spec(place.config, dtypes).check(dtypes, f"table '{table}'")
+        return frame
+
+    def hold(self, place: Place) -> None:
+        """Columns of a table of the input; one of the output may be written by a stage before."""
+        if self.location == "input":
+            self.frame(place)
+
     def run(self, place: Place) -> StageResult:
         """Bring states, profile and pages up to date."""
         return _Run(self, place).result()
@@ -106,10 +125,9 @@ class _Run:
 
     def result(self) -> StageResult:
         """Do everything and tell."""
-        frame = self._frame()
+        frame = self.stage.frame(self.place)
         self.dtypes = dict(frame.dtypes)
         self.spec = self.stage.spec(self.config, self.dtypes)
-        self.spec.check(self.dtypes, f"table '{self.table}'")
         self.until = self.place.last or last_ended(self.place.now, self.spec.zone)
         stored = self._stored()
         version = self.source.source_version(self.table)
@@ -123,10 +141,6 @@ class _Run:
             if commit is not None:
                 tables.append(TableResult(name, commit.version, (commit.rows or 0) if what in self.written else 0))
         return StageResult(tables, section, warnings, processed_items=n_scanned if self.stage.location == "input" else 0)
-
-    def _frame(self) -> DataFrame:
-        is_source = self.table == self.config.source and self.stage.location == "input"
-        return self.source.read(self.table, schema=self.config.source_schema if is_source else None)
 
     def _stored(self) -> Commit | None:
         """Newest commit of the states; they have this declaration and these types."""
